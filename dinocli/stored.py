@@ -1,4 +1,4 @@
-"""Validated reading of the JSON files that commands write, by pydantic models.
+"""JSON files that commands write, and their validated reading by pydantic models.
 
 Such a file may be edited, damaged or malicious. Whatever it holds, callers get data of the declared types and sizes,
 or the user gets one line; no content of a file may raise anything else.
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dinocli.errors import DinocliError, WeightsError
+from dinocli.files import write_atomic
 
 MAX_BYTES = 64 << 20
 """Maximum size of a JSON file; the largest that dinocli writes holds a few megabytes."""
@@ -97,6 +98,11 @@ def read_json(path: Path, model: type[Stored], advice: str) -> dict[str, Any]:
     """
     with reading(path, advice):
         return parse_json(read_limited(path, MAX_BYTES), model)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically, indented for people."""
+    write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def parse_json(text: bytes | str, model: type[Stored]) -> dict[str, Any]:

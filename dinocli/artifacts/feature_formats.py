@@ -22,7 +22,8 @@ from dinocli.data.bad_images import write_bad
 from dinocli.data.georeference import Georeference, georeference_of
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_set import FileSet
-from dinocli.files import atomic_file, write_atomic
+from dinocli.files import atomic_file
+from dinocli.stored import write_json
 
 if TYPE_CHECKING:
     from dinocli.engine.rare_features import RareFeatures
@@ -90,8 +91,7 @@ def write_features(
             fitted.save(files.new(sidecar(target, FITTED_SUFFIX)))
         if bad:
             write_bad(files.new(sidecar(target, ".bad.csv")), bad)
-        text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
-        write_atomic(files.new(sidecar(target, ".json")), text)
+        write_json(files.new(sidecar(target, ".json")), meta)
         if target.suffix in WRITERS and isinstance(partial, PartialFeatures):
             with atomic_file(files.new(target)) as file:
                 WRITERS[target.suffix](file, partial.array(), names)

@@ -20,10 +20,10 @@ from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.data.bad_images import read_bad
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, FileSet
-from dinocli.files import remove_abandoned, remove_path, write_atomic
+from dinocli.files import remove_abandoned, remove_path
 from dinocli.journal import Journal
 from dinocli.segmentation.regions import ImageRecord
-from dinocli.stored import AnyJson, Count, Name, Stored, checked, read_json, reading
+from dinocli.stored import AnyJson, Count, Name, Stored, checked, read_json, reading, write_json
 
 PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
 RESULT_FILES = (
@@ -139,7 +139,7 @@ class MaskFolder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write `segment.json`, which marks the result as complete."""
-        write_atomic(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.manifest, {"schema": SCHEMA, **manifest})
 
     def check_free(self, *, resume: bool, force: bool) -> None:
         """Raise `UsageError` if the output exists and neither --force nor --resume was given.

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import itertools
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from dinocli.file_locks import locked
 from dinocli.file_set import LOCK_NAME, claimed, created_folder
 from dinocli.files import hidden_sibling, remove_abandoned, remove_path, write_atomic
 from dinocli.progress import ProgressReporter
-from dinocli.stored import read_json, read_limited, reading, usable_name
+from dinocli.stored import read_json, read_limited, reading, usable_name, write_json
 
 RUNS = Path("runs")
 SCHEMA = 1
@@ -89,7 +88,7 @@ class RunFolder:
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json atomically; if the run has ended, remove the run that it replaced."""
-        write_atomic(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.manifest, {"schema": SCHEMA, **manifest})
         if manifest.get("status") in ENDED:
             shutil.rmtree(self.previous, ignore_errors=True)
 

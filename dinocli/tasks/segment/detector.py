@@ -8,7 +8,6 @@
 The hashes are checked: mixed files of two detectors would silently give wrong answers.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +15,14 @@ from typing import Any, Literal
 from dinocli import __version__
 from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.errors import UsageError, WeightsError
-from dinocli.files import atomic_folder, user_path, write_atomic
+from dinocli.files import atomic_folder, user_path
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import sha256_of
 from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import FittedMethod
-from dinocli.stored import AnyJson, Count, Name, Stored, read_json
+from dinocli.stored import AnyJson, Count, Name, Stored, read_json, write_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
 from dinocli.tasks.segment.segment_options import DETECTOR_RECORD, SegmentOptions
 
@@ -86,7 +85,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
             "sha256": {file: sha256_of(part / file) for file in _FILES},
             "dinocli": __version__,
         }
-        write_atomic(part / DETECTOR_RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_json(part / DETECTOR_RECORD, record)
 
 
 def open_detector(options: SegmentOptions) -> Detector:
