@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-from dinocli.data.image_formats import image_suffixes, missing_decoder
+from dinocli.data.image_formats import ZARR, image_suffixes, missing_decoder
 from dinocli.data.tar_shards import COMPRESSED, SUFFIX, open_shard
 from dinocli.errors import DataError
 
@@ -23,6 +23,9 @@ RESULT_FILES = (
     frozenset(("run.json", "recipe.toml")),
 )
 """Sets of files that identify an output folder of `cluster` (links), `segment` and training; it may hold pictures."""
+
+_ZARR_FILES = frozenset((".zarray", ".zgroup", ".zattrs", "zarr.json"))
+"""Files of which a Zarr store has at least one."""
 
 _MAX_NOTED_SUFFIXES = 6
 
@@ -119,6 +122,9 @@ class FolderWalk:
             folder = folders.pop()
             entries = _entries(folder, visited)
             names = {entry.name for entry in entries}
+            if names & _ZARR_FILES:
+                self.suffixes[ZARR] += 1
+                continue
             if folder != top and any(files <= names for files in RESULT_FILES):
                 self.results.append(os.path.relpath(folder, top))
                 continue

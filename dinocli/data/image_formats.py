@@ -19,6 +19,9 @@ _SUFFIXES = {
     "NumPy": (".npy", ".npz"),
     "DICOM": (".dcm", ".dicom"),
 }
+ZARR = ".zarr"
+"""Suffix of Zarr stores: folders of chunks, which are not read."""
+
 # Pillow also supports formats that start other programs (EPS) or read further files; they stay out.
 
 _PILLOW_FEATURES = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
@@ -48,6 +51,8 @@ def image_suffixes() -> tuple[str, ...]:
 
 def missing_decoder(suffix: str) -> str:
     """Return what to install to read files of a suffix; empty if it is readable or not an image suffix."""
+    if suffix == ZARR:
+        return "save Zarr as OME-TIFF, GeoTIFF or .npy"
     name = next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), "")
     if not name or suffix in image_suffixes():
         return ""

@@ -123,6 +123,13 @@ def test_system_folders_are_left_out_and_noted(tmp_path: Path) -> None:
     assert find_images([str(tmp_path / "@eaDir")]).names == ["./a.png/SYNO_THUMB.jpg"], "what is named is taken"
 
 
+def test_zarr_stores_are_left_out_with_the_way_round(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.zarr/.zgroup", "b.zarr/0/0.0.png", "c/zarr.json", "d.zarr/e.png")
+    found = find_images([str(tmp_path)])
+    assert found.names == ["./a.png", "./d.zarr/e.png"]
+    assert found.notes == ("left out: 2 .zarr; to read them: save Zarr as OME-TIFF, GeoTIFF or .npy",)
+
+
 def test_glob_lists_other_suffixes_only_if_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.txt", "c.dat")
     found = find_images([str(tmp_path / "*")])
