@@ -70,6 +70,9 @@ def search(
             "--unlike", metavar="QUERY", help="Image that results should not resemble; repeatable.", panel="Search"
         ),
     ] = None,
+    index: Annotated[
+        bool, opt.option("--index", help="Approximate: read a part of the rows, by a stored index.", panel="Search")
+    ] = False,
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",
     force: opt.Force = False,

@@ -53,7 +53,8 @@ def search(
         WeightsError: The feature file or its weights cannot be used, or query features have other weights or
             preprocessing.
         DataError: A query cannot be read.
-        UsageError: The sheet exists, or a query is a file and also the row name of another image.
+        UsageError: The sheet exists, a query is a file and also the row name of another image, or an index is asked for
+            with whitened rows.
     """
     sheets = [Path(options.sheet)] if options.sheet else []
     check_free(sheets, force=options.force, options="--sheet")
@@ -71,11 +72,20 @@ def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO 
     whiten = file.needs_whitening(options.whiten, reporter.line)
     reporter.stage(f"searching {len(file.names):,} rows")
     count = options.count + max(len(query.parts) for query in queries)  # parts of a combined query are excluded below
+    if options.index and whiten:
+        raise UsageError("--index searches the rows as they are: leave --whiten out")
     with single_threaded():
-        whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
-        nearest = nearest_rows(
-            features_QD, file.flat(), count, leave_out=own_row_Q, projection=whitening, threads=block_threads()
-        )
+        if options.index:
+            from dinocli.artifacts.search_index import open_index  # loads scikit-learn
+            from dinocli.quality.inverted_lists import nearest_in_lists
+
+            index = open_index(file, reporter.line)
+            nearest = nearest_in_lists(features_QD, file.flat(), index, count, leave_out=own_row_Q)
+        else:
+            whitening = fit_whitening(NormalizedFeatures(file.flat())) if whiten else None
+            nearest = nearest_rows(
+                features_QD, file.flat(), count, leave_out=own_row_Q, projection=whitening, threads=block_threads()
+            )
     answers = []
     for query, rows, cosines in zip(queries, nearest.rows_QK.tolist(), nearest.cosine_QK.tolist(), strict=True):
         pairs = [

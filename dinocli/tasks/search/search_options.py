@@ -29,6 +29,7 @@ class SearchOptions:
             for.
         together: Combine all queries into one.
         unlike: Images, rows or feature files; images similar to them rank lower. The queries are then combined.
+        index: Search approximately, by an index beside the feature file, which is built when it is first needed.
 
     Raises:
         UsageError: A box without an image or without area, or no query.
@@ -48,6 +49,7 @@ class SearchOptions:
     box: Box | None = None
     together: bool = False
     unlike: tuple[str, ...] = ()
+    index: bool = False
 
     def __post_init__(self) -> None:
         if not self.queries and not self.rows:
