@@ -82,6 +82,8 @@ class Preprocess:
             rejected. Empty: all kinds.
         z: Reduction of z-stacks: ``max``, ``mean`` or the number of a plane; empty: pages, no axes.
         roi: Region of interest, as `dinocli.data.region_of_interest` records it; empty: whole images.
+        channel_ranges: Source values that become 0 and 1 in each channel, if they were measured for each; the other two
+            then span them all. Empty: one range for all channels.
     """
 
     range_policy: str
@@ -100,6 +102,7 @@ class Preprocess:
     source: str = ""
     z: str = ""
     roi: str = ""
+    channel_ranges: tuple[tuple[float, float], ...] = ()
 
     @property
     def in_chans(self) -> int:
@@ -135,11 +138,14 @@ class Preprocess:
 
     def _check(self) -> None:
         """Raise `ValueError` if no image can be read with these values."""
-        numbers = (*self.mean, *self.std, self.range_low, self.range_high)
+        ends = [end for both in self.channel_ranges for end in both]
+        numbers = (*self.mean, *self.std, self.range_low, self.range_high, *ends)
         if not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
             raise ValueError(f"mean {self.mean}, std {self.std}, range {self.range_low} to {self.range_high}")
         if not len(self.mean) == len(self.std) <= MAX_CHANNELS:
             raise ValueError(f"a mean of {len(self.mean)} channels and a standard deviation of {len(self.std)}")
+        if len(self.channel_ranges) not in (0, self.canvas_channels) or any(a >= b for a, b in self.channel_ranges):
+            raise ValueError(f"ranges {self.channel_ranges} of {self.canvas_channels} channels")
         if self.range_low > self.range_high:
             raise ValueError(f"a range from {self.range_low} to {self.range_high}")
         if not 1 <= self.size <= MAX_SIZE or not 0 <= self.page <= MAX_SIZE:

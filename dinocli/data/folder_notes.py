@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.config.preprocess import Preprocess
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, depth_kind
@@ -160,16 +161,21 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     ]
 
 
-def clip_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
+def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess) -> list[str]:
     """Warn about values outside a range that was measured on other images."""
-    if policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
+    p = preprocess
+    if p.range_policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
         return []
-    outside = sum(np.count_nonzero((image.values < low) | (image.values > high)) for image in samples)
-    fraction = outside / sum(image.values.size for image in samples)
+    ranges = p.channel_ranges or ((p.range_low, p.range_high),)
+    by_image = [image.channel_values if p.channel_ranges else (image.values,) for image in samples]
+    pairs = [pair for channels in by_image for pair in zip(channels, ranges, strict=False)]
+    outside = sum(np.count_nonzero((values < low) | (values > high)) for values, (low, high) in pairs)
+    fraction = outside / max(1, sum(values.size for values, _ in pairs))
     if fraction < _MAX_CLIPPED_FRACTION:
         return []
+    which = "the ranges of their channels" if p.channel_ranges else f"{p.range_low:g} to {p.range_high:g}, the range"
     return [
-        f"{fraction:.0%} of the pixels lie outside {low:g} to {high:g}, the range of these weights, and are clipped; "
+        f"{fraction:.0%} of the pixels lie outside {which} of these weights, and are clipped; "
         "--range auto measures a new range"
     ]
 

@@ -62,6 +62,7 @@ class ImageSample:
         size: (h, w), pixels.
         channels: Number of channels that are read.
         channel_ranges: Minimum and maximum of each channel; empty for grey and RGB, which share one range.
+        channel_values: As `values`, of each channel; empty for grey and RGB.
         grey: The image has no colour.
         low: Minimum value; only finite, valid and visible pixels count, also for `high` and `values`.
         high: Maximum value.
@@ -93,6 +94,7 @@ class ImageSample:
     channels_first: bool = False
     absent_nodata: tuple[float, ...] = ()
     channel_ranges: tuple[tuple[float, float], ...] = ()
+    channel_values: tuple[NDArray[np.float64], ...] = ()
 
 
 def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | str:
@@ -123,6 +125,7 @@ def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
     valid = _valid_values(image, nodata, use_alpha=alpha == "mask")
     if not valid.size:
         raise DataError(NO_VALID_PIXEL)
+    by_channel = _values_by_channel(image, nodata) if image.colour.shape[-1] not in GREY_OR_RGB else []
     return ImageSample(
         name=name,
         dtype=image.colour.dtype,
@@ -140,15 +143,15 @@ def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         window=image.window,
         channels_first=image.channels_first,
         absent_nodata=tuple(value for value in nodata if untagged.nodata_mask((value,)) is None),
-        channel_ranges=_channel_ranges(image, nodata) if image.colour.shape[-1] not in GREY_OR_RGB else (),
+        channel_ranges=tuple((float(v.min()), float(v.max())) if v.size else (0.0, 0.0) for v in by_channel),
+        channel_values=tuple(v[:: 1 + v.size * len(by_channel) // _MAX_VALUES].astype(np.float64) for v in by_channel),
     )
 
 
-def _channel_ranges(image: Decoded, nodata: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+def _values_by_channel(image: Decoded, nodata: tuple[float, ...]) -> list[Pixels]:
     missing = image.nodata_mask(nodata)
     valid = np.isfinite(image.colour) if missing is None else np.isfinite(image.colour) & ~missing
-    channels = (image.colour[..., channel][valid[..., channel]] for channel in range(image.colour.shape[-1]))
-    return tuple((float(values.min()), float(values.max())) if values.size else (0.0, 0.0) for values in channels)
+    return [image.colour[..., channel][valid[..., channel]] for channel in range(image.colour.shape[-1])]
 
 
 def _valid_values(image: Decoded, nodata: tuple[float, ...], *, use_alpha: bool) -> Pixels:

@@ -13,7 +13,7 @@ from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Channels
 from dinocli.data.decode import page_count
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
-from dinocli.data.ranges import PER_IMAGE
+from dinocli.data.ranges import MEASURED, PER_IMAGE
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
@@ -51,9 +51,9 @@ def described_channels(count: int) -> str:
 
 
 def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float) -> list[str]:
-    """Warn about channels with hardly any contrast in the range that all channels share."""
+    """Warn about channels with hardly any contrast in a range that all channels share; a measured one is of each."""
     channel_ranges = [image.channel_ranges for image in samples if image.channel_ranges]
-    if policy == PER_IMAGE or not channel_ranges:
+    if policy in (PER_IMAGE, *MEASURED) or not channel_ranges:
         return []
     if policy == "full":
         low, high = full_range(samples[0].dtype)
@@ -67,7 +67,7 @@ def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     count = len(channel_ranges[0])
     return [
         f"of the {count} channels, counted from 0, {', '.join(narrow)} use less than a sixteenth of the range "
-        f"{low:g} to {high:g} that all share, and have hardly any contrast; --range image:1,99 sets one per channel"
+        f"{low:g} to {high:g} that all share, and have hardly any contrast; --range minmax measures one per channel"
     ]
 
 

@@ -1,7 +1,8 @@
 """Intensity range: the source values that become black and white, the same for a whole dataset.
 
 A range per image would make a dark image equal to a bright one; the full 16-bit range would make 12-bit data nearly
-black. So the range is measured once, on a fixed sample of the dataset, and stored with the weights. If exposures differ
+black. So the range is measured once, on a fixed sample of the dataset, and stored with the weights. Channels that are
+not colours (bands, stains) are measured one by one, since each has its own unit. If exposures differ
 and brightness carries no information, policy ``image`` gives each image its own range.
 """
 
@@ -98,9 +99,11 @@ def map_range(pixels: Pixels, preprocess: Preprocess, missing: Mask | None = Non
     high: Any = preprocess.range_high
     if preprocess.range_policy == "full":
         low, high = full_range(pixels.dtype)
+    if preprocess.channel_ranges:
+        low, high = _channel_ranges(pixels, preprocess)
     if preprocess.range_policy == PER_IMAGE:
         low, high = _image_range(pixels, preprocess, missing)
-    elif pixels.dtype == target and (low, high) == (0, top):
+    elif pixels.dtype == target and not preprocess.channel_ranges and (low, high) == (0, top):
         return pixels if missing is None else np.where(missing, target(0), pixels)
     mapped = np.empty(pixels.shape, target)
     rows = max(1, _BLOCK_SAMPLES * len(pixels) // max(1, pixels.size))
@@ -122,6 +125,17 @@ def _scaled(pixels: Pixels, low: Any, high: Any, top: float) -> Pixels:
     if pixels.dtype.kind == "f":
         scaled[~np.isfinite(pixels) | np.isnan(scaled)] = 0
     return np.rint(np.clip(scaled, 0, top, out=scaled), out=scaled)
+
+
+def _channel_ranges(pixels: Pixels, preprocess: Preprocess) -> tuple[Pixels, Pixels]:
+    """Return low and high of each channel, as measured."""
+    count, measured = pixels.shape[-1], len(preprocess.channel_ranges)
+    if count != measured:
+        raise DataError(
+            f"{count} channel{'s' * (count > 1)}, and {measured} were measured: select them with --channels"
+        )
+    lows, highs = np.array(preprocess.channel_ranges).T
+    return lows, highs
 
 
 def _image_range(pixels: Pixels, preprocess: Preprocess, missing: Mask | None) -> tuple[Pixels, Pixels]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess, range_text
 from dinocli.data.folder_notes import (
@@ -28,6 +29,9 @@ from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_ra
 from dinocli.data.region_of_interest import described_roi
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
+
+_MAX_SHOWN = 8
+"""Channels whose range is described."""
 
 _HEADROOM = 0.1
 """Fraction of the measured range added at both ends by ``auto``: defects may be brighter or darker than any sample."""
@@ -53,6 +57,7 @@ class Survey:
         warnings: Sentences on assumptions that may be wrong, each with the option that changes it.
         alpha: As `Preprocess.alpha`.
         source: As `Preprocess.source`.
+        channel_ranges: As `Preprocess.channel_ranges`.
     """
 
     policy: str
@@ -70,6 +75,7 @@ class Survey:
     warnings: list[str]
     alpha: str
     source: str
+    channel_ranges: tuple[tuple[float, float], ...] = ()
 
     def describe(self) -> str:
         """Describe the sampled images in one line: dtypes, colour, size, range."""
@@ -117,6 +123,7 @@ def survey(
         )
     policy, low, high = _chosen_range(parsed, samples, deep)
     channel_count = Counter(image.channels for image in samples).most_common(1)[0][0]
+    channel_ranges = _channel_ranges(parsed, [image for image in samples if image.channels == channel_count], policy)
     heights, widths = np.array([image.size for image in samples]).T
     return Survey(
         policy=policy,
@@ -133,6 +140,7 @@ def survey(
         notes=[
             *filter(None, [described_roi(reading.roi), described_channels(channel_count)]),
             *_notes(parsed, samples, deep, low, high),
+            *_channel_notes(channel_ranges),
         ],
         warnings=[
             *nodata_notes(samples, policy),
@@ -147,6 +155,7 @@ def survey(
         ],
         alpha="ignore" if ignores_alpha(samples) else "white",
         source=next(iter(kinds)) if is_measured else "",
+        channel_ranges=channel_ranges,
     )
 
 
@@ -169,7 +178,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) ->
         *kind_notes(samples, p.source),
         *float_notes(samples, p.range_policy),
         *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
-        *clip_notes(same_kind, p.range_policy, p.range_low, p.range_high),
+        *clip_notes(same_kind, p),
         *alpha_notes(samples, ignored=p.alpha == "ignore"),
         *channel_notes(samples),
         *page_notes(samples),
@@ -195,7 +204,6 @@ def _samples(
 
 def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
     """Return the policy as stored, low and high."""
-    low, high = min(image.low for image in samples), max(image.high for image in samples)
     if parsed.policy == "full" or (parsed.policy == "auto" and not deep):
         return ("full", *full_range(samples[0].dtype))
     if parsed.policy == "window":
@@ -203,13 +211,41 @@ def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tupl
         return "window", level - width / 2, level + width / 2
     if parsed.policy in ("fixed", PER_IMAGE):
         return (parsed.policy, parsed.values[0], parsed.values[1])
-    if parsed.policy == "percentile":
-        low, high = np.percentile(np.concatenate([image.values for image in samples]), parsed.values).tolist()
-    elif parsed.policy == "auto":
-        low, high = _with_headroom(low, high, samples[0].dtype)
+    ends = [(image.low, image.high) for image in samples]
+    low, high = _measured(parsed, ends, [image.values for image in samples], samples[0].dtype)
     if high <= low:
         raise DataError(f"all sampled pixels are {low:g}; give the range yourself: --range fixed:LOW,HIGH")
     return parsed.policy, low, high
+
+
+def _measured(
+    parsed: Range, ends: list[tuple[float, float]], values: list[NDArray[np.float64]], dtype: np.dtype[Any]
+) -> tuple[float, float]:
+    """Measure a range by the minimum and maximum, or some values, of each image."""
+    if parsed.policy == "percentile":
+        low, high = np.percentile(np.concatenate(values), parsed.values).tolist()
+        return low, high
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return _with_headroom(low, high, dtype) if parsed.policy == "auto" else (low, high)
+
+
+def _channel_ranges(parsed: Range, samples: list[ImageSample], policy: str) -> tuple[tuple[float, float], ...]:
+    """Measure the range of each channel; a constant one becomes black. Empty for grey, RGB and other policies."""
+    if policy not in MEASURED or not samples[0].channel_ranges:
+        return ()
+    ranges = []
+    for channel in range(samples[0].channels):
+        filled = [image for image in samples if image.channel_values[channel].size]
+        ends, values = ([getattr(i, name)[channel] for i in filled] for name in ("channel_ranges", "channel_values"))
+        low, high = _measured(parsed, ends, values, samples[0].dtype) if filled else (0.0, 1.0)
+        ranges.append((low, high if high > low else low + 1))
+    return tuple(ranges)
+
+
+def _channel_notes(ranges: tuple[tuple[float, float], ...]) -> list[str]:
+    """Describe the range of each channel."""
+    shown = ", ".join(f"{channel}: {low:g} to {high:g}" for channel, (low, high) in enumerate(ranges[:_MAX_SHOWN]))
+    return [f"range of each channel: {shown}{', ...' * (len(ranges) > _MAX_SHOWN)}"] if ranges else []
 
 
 def _with_headroom(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -31,6 +31,8 @@ class GraphPreprocessing(nn.Module):
         channels: Number of source channels, C.
     """
 
+    low_C: Tensor
+    width_C: Tensor
     mean_I11: Tensor
     std_I11: Tensor
     luma_3: Tensor
@@ -38,9 +40,12 @@ class GraphPreprocessing(nn.Module):
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
         self.levels = 65535.0 if preprocess.deep else 255.0
-        self.low, self.high = preprocess.range_low, preprocess.range_high
+        low, high = preprocess.range_low, preprocess.range_high
         if preprocess.range_policy == "full":
-            self.low, self.high = 0.0, 1.0 if preprocess.source == "float" else self.levels
+            low, high = 0.0, 1.0 if preprocess.source == "float" else self.levels
+        ranges_C2 = torch.tensor(preprocess.channel_ranges or ((low, high),))
+        self.register_buffer("low_C", ranges_C2[:, 0])
+        self.register_buffer("width_C", ranges_C2[:, 1] - ranges_C2[:, 0])
         self.grey, self.side = preprocess.grey, preprocess.size
         self.channels = len("RGB") if preprocess.grey else preprocess.in_chans
         self.dtype = torch.float32 if preprocess.deep else torch.uint8
@@ -57,7 +62,7 @@ class GraphPreprocessing(nn.Module):
         Returns:
             (B, I, S, S).
         """
-        mapped = (images.float() - self.low) * (self.levels / (self.high - self.low))
+        mapped = (images.float() - self.low_C) * (self.levels / self.width_C)
         mapped_BHWC = mapped.clamp(0.0, self.levels).round()  # both limits floats: the ONNX exporter accepts no mixture
         if self.grey:
             mapped_BHWC = (mapped_BHWC * self.luma_3).sum(dim=-1, keepdim=True).round()

@@ -207,4 +207,5 @@ def preprocess_of(survey: "Survey", data: Data, info: "WeightsInfo") -> Preproce
         source=survey.source,
         z=data.z,
         roi=parse_roi(data.roi),
+        channel_ranges=survey.channel_ranges,
     )

@@ -1,16 +1,21 @@
 """Number of input channels of the network."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels, Preprocess, first_channels, for_channels
 from dinocli.data.image_sample import SourceReading
 from dinocli.data.input_channels import described_channels, input_channels
+from dinocli.data.ranges import map_range
 from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
-from dinocli.data.survey import survey
+from dinocli.data.survey import check_stored, survey
+from dinocli.errors import DataError
 from tests.data.files import noise, settings
 
 
@@ -39,17 +44,55 @@ def test_displayed_channels_are_described_for_non_rgb_only() -> None:
     assert described_channels(2) == "2 channels; pictures show the first two as red and green"
 
 
+def test_a_range_is_measured_for_each_channel_that_is_no_colour(tmp_path: Path) -> None:
+    pixels = noise(8, 7, 4, dtype="uint16", top=4000)
+    pixels[..., 2] = 100 + pixels[..., 2] // 40
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    images, asked = ImageList(tmp_path, ["./a.tif"], []), SourceReading((0, 1, 2, 3))
+    found = survey(images, "minmax", asked)
+    ends = [(float(pixels[..., channel].min()), float(pixels[..., channel].max())) for channel in range(4)]
+    assert found.channel_ranges == tuple(ends)
+    assert (found.low, found.high) == (min(low for low, _ in ends), max(high for _, high in ends))
+    assert found.warnings == []
+    assert found.notes[-1].startswith(f"range of each channel: 0: {ends[0][0]:g} to {ends[0][1]:g}, 1: ")
+    half = survey(images, "percentile:0,50", asked).channel_ranges
+    assert half == tuple((low, float(np.median(pixels[..., c]))) for c, (low, _) in enumerate(ends))
+    wide = survey(images, "auto", asked).channel_ranges
+    assert all(low <= a < b <= high for (low, high), (a, b) in zip(wide, ends, strict=True))
+    assert survey(images, "auto", SourceReading((0, 1, 3))).channel_ranges == (), "three channels are RGB"
+    assert survey(images, "fixed:0,4000", asked).channel_ranges == ()
+
+    stored = settings(channels=(0, 1, 2, 3), range_policy="minmax", range_low=found.low, range_high=found.high,
+                      deep=True, mean=(0.5,) * 4, std=(0.5,) * 4, channel_ranges=found.channel_ranges)  # fmt: skip
+    assert Preprocess.from_dict(json.loads(json.dumps(stored.to_dict()))) == stored
+    (canvas,) = Reader(stored, 32).canvases(str(tmp_path / "a.tif"))
+    for channel, (low, high) in enumerate(ends):
+        expected = np.rint((pixels[..., channel] - low) * (65535 / (high - low)))
+        assert np.abs(canvas[channel] - expected).max() <= 1
+    with pytest.raises(DataError, match="1 channel, and 4 were measured"):
+        map_range(pixels[..., :1], stored)
+
+
+def test_clipping_is_noted_by_the_range_of_each_channel(tmp_path: Path) -> None:
+    pixels = noise(8, 7, 4, dtype="uint16", top=4000)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    stored = settings(channels=(0, 1, 2, 3), range_policy="minmax", range_low=0, range_high=4000, deep=True,
+                      mean=(0.5,) * 4, std=(0.5,) * 4, channel_ranges=((0, 4000),) * 3 + ((0, 10),))  # fmt: skip
+    images = ImageList(tmp_path, ["./a.tif"], [])
+    assert any("lie outside the ranges of their channels" in note for note in check_stored(images, stored))
+    assert check_stored(images, replace(stored, channel_ranges=((0, 4000),) * 4)) == []
+
+
 def test_low_contrast_channel_is_noted_with_the_option(tmp_path: Path) -> None:
     pixels = noise(8, 7, 4, dtype="uint16", top=4000)
     pixels[..., 2] = 100 + pixels[..., 2] // 40
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
     images = ImageList(tmp_path, ["./a.tif"], [])
     asked = SourceReading((0, 1, 2, 3))
-    (warning,) = survey(images, "auto", asked).warnings
+    (warning,) = survey(images, "fixed:0,4000", asked).warnings
     assert warning.startswith("of the 4 channels, counted from 0, 2 (1")
-    assert warning.endswith("that all share, and have hardly any contrast; --range image:1,99 sets one per channel")
+    assert warning.endswith("that all share, and have hardly any contrast; --range minmax measures one per channel")
     assert survey(images, "image:1,99", asked).warnings == []
-    assert survey(images, "auto", SourceReading((0, 1, 3))).warnings == []
     (canvas,) = Reader(settings(channels=(2, 0, 1, 3), range_policy="image", range_low=1, range_high=99, deep=True,
                                 mean=(0.5,) * 4, std=(0.5,) * 4), 32).canvases(str(tmp_path / "a.tif"))  # fmt: skip
     assert canvas[0].max() == 65535  # its own range, whatever the others have

@@ -15,9 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.feature_model import load
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.ranges import map_range
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
+from dinocli.models.graph_pipeline import GraphPreprocessing
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
@@ -270,6 +273,17 @@ def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) 
     image_range = replace(source.preprocess, range_policy="image", range_low=1.0, range_high=99.0)
     with pytest.raises(UsageError, match="percentiles"):
         WholeGraph(replace(source, preprocess=image_range), reads=True)
+
+
+def test_the_graph_maps_each_channel_by_its_range() -> None:
+    ranges = ((0.0, 1000.0), (-5.0, 5.0), (3.0, 4.0), (100.0, 4000.0))
+    half = (0.5,) * 4
+    about = Preprocess("minmax", -5.0, 4000.0, True, False, (0, 1, 2, 3), 0, half, half, 16, channel_ranges=ranges)
+    low_4, high_4 = np.array(ranges).T
+    images = np.random.default_rng(0).uniform(low_4 - 1, high_4 + 1, (1, 16, 16, 4)).astype(np.float32)
+    expected = map_range(images[0], about).transpose(2, 0, 1) / 65535
+    found = GraphPreprocessing(about)(torch.from_numpy(images))[0].numpy() * 0.5 + 0.5
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,9 @@ def _range(source: Source) -> str:
     preprocess = source.preprocess
     if preprocess.range_policy == "full":
         return "the full range of the file's type"
+    if preprocess.channel_ranges:
+        each = ", ".join(f"{low:g} to {high:g}" for low, high in preprocess.channel_ranges)
+        return f"of each channel {each} ({preprocess.range_policy})"
     return f"{preprocess.range_low:g} to {preprocess.range_high:g} ({preprocess.range_policy})"
 
 

@@ -105,7 +105,7 @@ class WholeGraph:
         )
         values = np.fft.ifft2(spectrum, axes=(0, 1)).real
         fraction = np.clip(0.5 + 0.2 * values / values.std(), 0, 1)
-        pixels = before.low + fraction * (before.high - before.low)
+        pixels = before.low_C.double().numpy() + fraction * before.width_C.double().numpy()
         if about.source == "float":
             return np.asarray(pixels, np.float32)
         return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
