@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from tests.forks import FORKS, environment
-from tests.networks import TWO_BLOCKS
+from tests.networks import FOUR_BLOCKS, TWO_BLOCKS
 
 TINY = (
     *("--weights", "none", "--model", TWO_BLOCKS, "--recipe", "grey"),
@@ -30,6 +30,8 @@ TINY = (
     *("-s", "guard.probe_images=8", "-s", "guard.every=1", "-s", "run.precision=fp32", "-s", "run.attention=fused"),
 )
 """A whole run of ten steps in about a second, once torch is loaded."""
+RANDOM = ("--weights", "none", "--model", FOUR_BLOCKS, "--device", "cpu", "--workers", "0")
+"""Random weights, for commands that only need some."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dinocli.artifacts.run_folder import RunFolder, add_output, mark_latest
 from dinocli.cli.app import main
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.inputs import ReadOptions
-from tests.cli.commands import make_images, warm
+from tests.cli.commands import RANDOM, make_images, warm
+from tests.networks import FOUR_BLOCKS
 from tests.tasks.cluster.sets import make_set
 
 QUOTE = '"'
@@ -150,15 +151,12 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RANDOM = ("--weights", "none", "--model", "test_convnext", "--device", "cpu", "--workers", "0", "-k", "2")
-
-
 def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: Path) -> None:
-    options = (*RANDOM, *QUICK, "--batch-size", "3", "--max-bad", "1", "--json")
+    options = (*RANDOM, "-k", "2", *QUICK, "--batch-size", "3", "--max-bad", "1", "--json")
     done = warm("cluster", deep, *options, cwd=tmp_path)
     assert done.code == 0, done.err
     data = json.loads(done.out)
-    assert (data["images"], data["features"], data["weights"]) == (8, "", "test_convnext")
+    assert (data["images"], data["features"], data["weights"]) == (8, "", FOUR_BLOCKS)
     assert (tmp_path / "clusters.csv").read_text().count("\n./") == 8
     shown = thumbnails(tmp_path / "report.html")
     assert len(shown) == 8
@@ -191,7 +189,7 @@ def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_too_many_unreadable_images_are_an_error(deep: Path, tmp_path: Path) -> None:
-    refused = warm("cluster", deep, *RANDOM, "--max-bad", "0", cwd=tmp_path)
+    refused = warm("cluster", deep, *RANDOM, "-k", "2", "--max-bad", "0", cwd=tmp_path)
     assert refused.code == 3
     assert "broken.png" in refused.err
     assert not (tmp_path / "clusters.csv").exists()
@@ -202,7 +200,7 @@ def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None
     done = warm("cluster", feats, "--dry-run", cwd=tmp_path)
     assert done.code == 0, done.err
     assert done.out.startswith("images\t20\nwidth\t8\nmethod\tkmeans\nk\tNone\n")
-    images = warm("cluster", deep, *RANDOM, "--max-bad", "1", "-n", "--json", cwd=tmp_path)
+    images = warm("cluster", deep, *RANDOM, "-k", "2", "--max-bad", "1", "-n", "--json", cwd=tmp_path)
     data = json.loads(images.out)
     assert (data["images"], data["width"], data["k"]) == (9, 64, 2)
     assert data["seconds_embedding"] > 0

@@ -11,11 +11,12 @@ from PIL import Image
 
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
-from tests.cli.commands import Result, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two
+from tests.networks import FOUR_BLOCKS
 
-TINY = ("--weights", "none", "--model", "test_convnext", "--size", "32", "--device", "cpu", "--workers", "0")
+SMALL = (*RANDOM, "--size", "32")
 
 
 def test_left_out_arguments_are_those_of_the_newest_run(
@@ -42,7 +43,7 @@ def test_without_a_run_it_says_what_to_name(images: Path, tmp_path: Path) -> Non
 
 
 def test_the_result_as_json(images: Path, tmp_path: Path) -> None:
-    done = warm("embed", images, *TINY, "--json", cwd=tmp_path)
+    done = warm("embed", images, *SMALL, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert (found["schema"], found["path"], found["rows"], found["shape"]) == (1, "feats.npy", 12, [64])
@@ -51,7 +52,7 @@ def test_the_result_as_json(images: Path, tmp_path: Path) -> None:
 def test_a_stream_holds_its_positions(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images")
     (folder / "03.png").write_bytes(b"no image")
-    running = start_warm("embed", folder, *TINY, "--out", "-", cwd=tmp_path)
+    running = start_warm("embed", folder, *SMALL, "--out", "-", cwd=tmp_path)
     running.process.join(60)
     assert running.process.exitcode == 0, running.err.read_text()
     rows = np.load(io.BytesIO(running.out.read_bytes()))
@@ -64,12 +65,12 @@ def test_a_stream_holds_its_positions(tmp_path: Path) -> None:
 def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images")
     (folder / "05.png").write_bytes(b"no image")
-    assert warm("embed", folder, *TINY, "--out", "whole.npy", cwd=tmp_path).code == 0
+    assert warm("embed", folder, *SMALL, "--out", "whole.npy", cwd=tmp_path).code == 0
     for number in (2, 0):
-        done = warm("embed", folder, *TINY, "--shard", f"{number}/3", "--max-bad", "50%", cwd=tmp_path)
+        done = warm("embed", folder, *SMALL, "--shard", f"{number}/3", "--max-bad", "50%", cwd=tmp_path)
         assert (done.code, done.out) == (0, f"feats.{number}of3.npy\n"), done.err
     refused(warm("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all shards i/n of one n")
-    assert warm("embed", folder, *TINY, "--shard", "1/3", "--max-bad", "50%", cwd=tmp_path).code == 0
+    assert warm("embed", folder, *SMALL, "--shard", "1/3", "--max-bad", "50%", cwd=tmp_path).code == 0
     assert np.isnan(np.load(tmp_path / "feats.1of3.npy")).all(1).tolist() == [False, True, False, False]
     done = warm("embed", "--merge", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
@@ -80,20 +81,20 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     assert len(merged) == merged.meta["n"] == 11
     assert (tmp_path / "feats.bad.csv").read_text() == (tmp_path / "whole.bad.csv").read_text()
     refused(warm("embed", "--merge", cwd=tmp_path), 2, "feats.npy is there already")
-    done = warm("embed", folder, *TINY, "--resume", cwd=tmp_path)
+    done = warm("embed", folder, *SMALL, "--resume", cwd=tmp_path)
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
     assert "feats.npy is complete already" in done.err
 
 
 def test_shards_of_different_requests_do_not_mix(images: Path, tmp_path: Path) -> None:
     for number, more in ((0, ()), (1, ("--normalize",))):
-        assert warm("embed", images, *TINY, "--shard", f"{number}/2", *more, cwd=tmp_path).code == 0
+        assert warm("embed", images, *SMALL, "--shard", f"{number}/2", *more, cwd=tmp_path).code == 0
     refused(warm("embed", "--merge", cwd=tmp_path), 4, "differ in normalize")
 
 
 def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:
-    assert warm("embed", images, *TINY, "--out", "alone.npy", cwd=tmp_path).code == 0
-    main, other = two("embed", images, *TINY, cwd=tmp_path)
+    assert warm("embed", images, *SMALL, "--out", "alone.npy", cwd=tmp_path).code == 0
+    main, other = two("embed", images, *SMALL, cwd=tmp_path)
     assert (main.code, main.out, other.code, other.out) == (0, "feats.npy\n", 0, ""), main.err + other.err
     np.testing.assert_allclose(np.load(tmp_path / "feats.npy"), np.load(tmp_path / "alone.npy"), rtol=1e-5, atol=1e-5)
     assert {path.name for path in tmp_path.glob("feats*")} == {"feats.npy", "feats.json", "feats.paths.txt"}
@@ -101,7 +102,7 @@ def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:
 
 def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images", 100)
-    few = (*TINY, "--batch-size", "1", "--tokens", "pooled")
+    few = (*SMALL, "--batch-size", "1", "--tokens", "pooled")
     assert warm("embed", folder, *few, "--out", "whole.npy", cwd=tmp_path).code == 0
     running = start_warm("embed", folder, *few, cwd=tmp_path)
     running.wait_for(tmp_path / ".feats.npy.tiles")
@@ -123,8 +124,8 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
     ("more", "code", "words"),
     [
         (("--out", "feats.txt"), 2, "the suffix tells the format; use one of .npy, .npz, .csv, .parquet, .safetensors"),
-        (("--tokens", "cls"), 4, "test_convnext has no class token: use --tokens pooled, mean, gem or patch"),
-        (("--layers", "9"), 4, "test_convnext has 4 maps, fewer than --layers 9"),
+        (("--tokens", "cls"), 4, f"{FOUR_BLOCKS} has no class token: use --tokens pooled, mean, gem or patch"),
+        (("--layers", "9"), 4, f"{FOUR_BLOCKS} has 4 maps, fewer than --layers 9"),
         (("--tokens", "patch", "--out", "feats.csv"), 2, "patch tokens are a grid; use --out NAME.npy"),
         (("--shard", "3/3"), 2, "--shard '3/3' is not i/n"),
         (("--tile", "big"), 2, "--tile 'big'"),
@@ -135,12 +136,12 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
 def test_invalid_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, more: tuple[str, ...], code: int, words: str
 ) -> None:
-    refused(warm("embed", images, *TINY, *more, cwd=tmp_path), code, words)
+    refused(warm("embed", images, *SMALL, *more, cwd=tmp_path), code, words)
     assert not list(tmp_path.glob("*feats*"))
 
 
 def test_a_dry_run_says_the_size_and_writes_nothing(images: Path, tmp_path: Path) -> None:
-    done = warm("embed", images, *TINY, "--tokens", "patch", "--dtype", "float16", "--dry-run", "--json", cwd=tmp_path)
+    done = warm("embed", images, *SMALL, "--tokens", "patch", "--dtype", "float16", "--dry-run", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert (found["images"], found["rows"], found["shape"], found["bytes"]) == (12, 12, [1, 1, 64], 12 * 64 * 2)
@@ -155,7 +156,7 @@ def test_tiles_of_a_turned_photograph_are_boxes_of_the_upright_one(tmp_path: Pat
     turned = Image.Exif()
     turned[274] = 6  # to be turned by a quarter: 60 wide and 100 high
     Image.fromarray(pixels).save(folder / "photo.png", exif=turned)
-    done = warm("embed", folder, *TINY, "--tile", "40:8", cwd=tmp_path)
+    done = warm("embed", folder, *SMALL, "--tile", "40:8", cwd=tmp_path)
     assert done.code == 0, done.err
     lines = (tmp_path / "feats.tiles.csv").read_text().splitlines()
     assert lines[0] == "path,left,top,width,height"
@@ -169,12 +170,12 @@ def test_patterns_and_a_root_choose_the_names(tmp_path: Path) -> None:
     make_images(tmp_path / "set" / "b", names=["1.png", "1_mask.png", "2.png"])
     make_images(tmp_path / "set" / "@eaDir", names=["1.png"])
     (tmp_path / "set" / "notes.txt").write_text("")
-    noted = warm("embed", "set", *TINY, "--dry-run", "--json", cwd=tmp_path)
+    noted = warm("embed", "set", *SMALL, "--dry-run", "--json", cwd=tmp_path)
     assert noted.code == 0, noted.err
     assert (json.loads(noted.out)["images"], json.loads(noted.out)["root"]) == (3, str(tmp_path / "set"))
     assert "left out: 1 .txt, 1 system folders (@eaDir)" in noted.err
     assert "1 of 3 images are named like masks of others (./b/1_mask.png of ./b/1.png); --exclude GLOB" in noted.err
-    done = warm("embed", "set/b", *TINY, "--exclude", "*_mask.*", "--root", "set", "--json", cwd=tmp_path)
+    done = warm("embed", "set/b", *SMALL, "--exclude", "*_mask.*", "--root", "set", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     assert json.loads(done.out)["root"] == str(tmp_path / "set")
     assert (tmp_path / "feats.paths.txt").read_text() == "./b/1.png\n./b/2.png\n"

@@ -11,7 +11,7 @@ from PIL import Image
 from dinocli.cli.app import main
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.inputs import ReadOptions
-from tests.cli.commands import make_images, warm
+from tests.cli.commands import RANDOM, make_images, warm
 from tests.tasks.test_evaluate import names, write
 
 
@@ -78,8 +78,7 @@ def test_the_range_changes_what_is_evaluated_and_what_it_is_compared_with(tmp_pa
     for number in range(12):
         pixels = draw.integers(900, 1100 + 20 * number, (40, 40)).astype(np.uint16)
         Image.fromarray(pixels).save(images / f"{number}.png")
-    random = ("--weights", "none", "--model", "test_convnext", "--baseline", "none", "--device", "cpu")
-    options = (*random, "--views", "0", "--workers", "0", "--json")
+    options = (*RANDOM, "--baseline", "none", "--views", "0", "--json")
     found = [
         json.loads(warm("evaluate", images, *options, *more, cwd=tmp_path).out)["scores"]
         for more in (("--range", "minmax"), ("--range", "full"))

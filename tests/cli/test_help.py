@@ -29,8 +29,10 @@ app()
 """
 
 WITH_MODULES = """
-import gc, json, sys
+import functools, gc, json, sys
+import typer.main
 from dinocli.cli.app import main
+typer.main.get_command = functools.cache(typer.main.get_command)
 loaded = {}
 for words in json.loads(sys.argv[1]):
     sys.argv = ["dinocli", *words, "-h"]
@@ -52,7 +54,8 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield from walk(sub, (*path, name))
 
 
-EVERY = dict(walk(typer.main.get_command(app)))
+GROUP: Any = typer.main.get_command(app)
+EVERY = dict(walk(GROUP))
 LEAVES = [path for path, is_group in EVERY.items() if not is_group]
 
 
@@ -95,9 +98,9 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_help_has_an_example_and_explains_every_option(path: tuple[str, ...]) -> None:
-    command = typer.main.get_command(app)
+    command = GROUP
     for name in path:
-        command = command.commands[name]  # type: ignore[attr-defined]
+        command = command.commands[name]
     assert command.epilog is not None
     first, *lines = command.epilog.splitlines()
     assert first == "Examples:"
@@ -106,6 +109,21 @@ def test_help_has_an_example_and_explains_every_option(path: tuple[str, ...]) ->
     assert command.help
     for parameter in command.params:
         assert getattr(parameter, "help", None), parameter.name
+
+
+def test_help_of_every_option_is_one_short_line() -> None:
+    seen = 0
+    commands = [GROUP]
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        for parameter in command.params:
+            text = getattr(parameter, "help", "") or ""
+            assert text.endswith(".") or parameter.name in ("help", "show_completion"), parameter.name
+            assert len(text) <= 80, f"{command.name} {parameter.name}"
+            assert "\n" not in text
+            seen += 1
+    assert seen > 150
 
 
 def test_help_names_values_by_short_words(tmp_path: Path) -> None:
@@ -133,7 +151,7 @@ def test_help_states_every_exit_code(tmp_path: Path) -> None:
     assert re.findall(r"\b\d+\b", text[text.index("Exit codes") :]) == ["0", "1", "2", "3", "4", "5", "6", "130", "143"]
 
 
-def test_version() -> None:
+def test_version_is_one_line_on_stdout() -> None:
     done = dinocli("--version")
     assert (done.code, done.out, done.err) == (0, f"dinocli {__version__}\n", "")
 
@@ -145,8 +163,7 @@ def test_no_command_shows_the_help(tmp_path: Path) -> None:
 
 
 def test_every_command_that_takes_images_takes_patterns_and_a_root() -> None:
-    group: Any = typer.main.get_command(app)
-    names = {name: {opt for one in command.params for opt in one.opts} for name, command in group.commands.items()}
+    names = {name: {opt for one in command.params for opt in one.opts} for name, command in GROUP.commands.items()}
     takers = [name for name, options in names.items() if "--page" in options]
     assert sorted(takers) == ["classify", "cluster", "embed", "evaluate", "finetune-ssl", "pretrain", "segment"]
     for name in takers:

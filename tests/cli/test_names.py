@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import TINY, Result, dinocli, make_images, warm
+from tests.cli.commands import RANDOM, TINY, Result, dinocli, make_images, warm
 
-RANDOM = ("--weights", "none", "--model", "test_vit", "--size", "32", "--device", "cpu", "--workers", "0")
 ODD = [
     "[b].png",
     "[red]c[bold].png",
@@ -69,7 +68,7 @@ def test_all_odd_names_are_read_and_the_others_named(odd_run: Result, odd: Path)
 
 def counted(*inputs: str | Path, cwd: Path, stdin: bytes = b"") -> int:
     """Return the number of images that a command found."""
-    done = warm("embed", *RANDOM, "--dry-run", "--json", *inputs, cwd=cwd, stdin=stdin)
+    done = warm("embed", *RANDOM, "--size", "32", "--dry-run", "--json", *inputs, cwd=cwd, stdin=stdin)
     assert done.code == 0, done.err
     return int(json.loads(done.out)["images"])
 
@@ -107,7 +106,7 @@ def test_every_way_to_name_images(inputs: tuple[str, ...], stdin: bytes, count: 
 def test_names_with_line_breaks_come_through_nul_but_cannot_be_listed(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "x", names=[*(f"{n}.png" for n in range(8)), "two\nlines.png"])
     names = b"\0".join(os.fsencode(path) for path in folder.iterdir())
-    done = warm("embed", "-", "-0", *RANDOM, "--max-bad", "50%", cwd=tmp_path, stdin=names)
+    done = warm("embed", "-", "-0", *RANDOM, "--size", "32", "--max-bad", "50%", cwd=tmp_path, stdin=names)
     assert done.code == 0, done.err
     assert (tmp_path / "feats.bad.csv").read_text().splitlines()[1:] == ["./two\\nlines.png,a line break in the name"]
 

@@ -10,10 +10,12 @@ import numpy as np
 from tests.forks import environment
 
 ASK = """
-import json, sys
+import functools, json, sys
+import typer.testing
 from typer.testing import CliRunner
 from dinocli.cli.app import app
 sys.modules["mlflow"] = None  # not installed
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 answers = []
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(app, words)

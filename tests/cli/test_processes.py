@@ -60,7 +60,7 @@ def test_two_processes_are_interrupted_together_and_go_on_together(images: Path,
 
 
 @pytest.mark.slow
-def test_gpus_starts_them(images: Path, tmp_path: Path) -> None:
+def test_gpus_starts_one_process_each(images: Path, tmp_path: Path) -> None:
     fresh = (*TINY, "--model", "test_vit")  # what a fresh interpreter knows
     done = warm("pretrain", images, *fresh, "--steps", "2", "--gpus", "2", "--out", "run", cwd=tmp_path)
     assert (done.code, done.out) == (0, "run\n"), done.err
@@ -116,7 +116,9 @@ def test_gpus_passes_the_command_on_and_the_first_ones_exit_code_back(images: Pa
     assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --device cpu --steps 3" for rank in range(2)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_gpus_passes_a_signal_on(number: int, code: int, images: Path, tmp_path: Path) -> None:
     env = fake_python(tmp_path, "trap 'echo saved >> $0.log; exit 1' INT TERM\nwhile :; do sleep 0.05; done\n")
     running = start_warm("pretrain", images, "--device", "cpu", "--gpus", "2", cwd=tmp_path, env=env)

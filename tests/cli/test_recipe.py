@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dinocli.cli.app import app
 from dinocli.cli.multi_gpu import without_gpus
-from dinocli.config.load import load_recipe, recipe_folder, recipe_names
+from dinocli.config.load import load_recipe, recipe_folder, recipe_names, with_values
 from dinocli.errors import RecipeError
 from tests.cli.commands import TINY, Result, dinocli, warm
 
@@ -23,9 +23,9 @@ KEYS = [
     for key in values
 ]
 NATURAL = load_recipe(["natural"])
-VALUES = [
-    *("true", "false", "1", "64", "0.5", "[0.25, 0.5]", "[0.1, 0.2, 0.3]", "[0]"),
-    *("full", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random", '["tensorboard"]'),
+VALUES: list[Any] = [
+    *(True, False, 1, 64, 0.5, [0.25, 0.5], [0.1, 0.2, 0.3], [0], ["tensorboard"]),
+    *("full", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random"),
 ]
 
 
@@ -103,11 +103,11 @@ def test_set_reaches_every_setting_and_no_other(key: str) -> None:
 
 
 def other_value(key: str) -> str:
-    """Return a value that a setting takes and has not."""
+    """Return a value that a setting takes and has not, as it is typed."""
     for value in VALUES:
         with contextlib.suppress(RecipeError):
-            if load_recipe(["natural"], [f"{key}={value}"]) != NATURAL:
-                return value
+            if with_values(NATURAL, {key: value}) != NATURAL:
+                return value if isinstance(value, str) else json.dumps(value)
     pytest.fail(f"no value reaches {key}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,6 @@ def run(finished: Result, home: Path) -> Path:
 def manifest(run: Path) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((run / "run.json").read_text())
     return data
-
-
-def test_these_files_and_no_others(run: Path) -> None:
-    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert found == {
-        *("recipe.toml", "run.json", "metrics.jsonl", "views.png", "report.html"),
-        *("checkpoints/last.pt", "checkpoints/best.pt", "backbone/config.json", "backbone/model.safetensors"),
-    }
 
 
 def test_latest_names_the_run(run: Path) -> None:
@@ -108,38 +101,48 @@ def test_the_report_is_self_contained(run: Path) -> None:
     assert "Keep the " in page
 
 
-def test_an_existing_run_is_replaced_only_with_force(images: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def replacing(run: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A run of one step, with labels, that replaces another run by force."""
+    home = tmp_path_factory.mktemp("replacing")
+    folder = shutil.copytree(run, home / "run")
     (folder / "notes.txt").write_text("mine")
-    command = ("pretrain", images, *TINY, "--steps", "1", "--out", "run")
-    refused = warm(*command, cwd=tmp_path)
-    assert (refused.code, refused.out) == (2, "")
-    assert refused.err.splitlines()[-1].startswith("dinocli: run is not empty; add --resume")
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
-    replaced = warm(*command, "--force", cwd=tmp_path)
-    assert (replaced.code, replaced.out) == (0, "run\n"), replaced.err
-    assert (folder / "notes.txt").read_text() == "mine"
-    first = tomllib.loads((folder / "recipe.toml").read_text())
-    again = warm(*command, "--force", "--seed", "5", cwd=tmp_path)
-    assert again.code == 0
-    second = tomllib.loads((folder / "recipe.toml").read_text())
-    assert (first["run"]["seed"], second["run"]["seed"]) == (0, 5)
-
-
-def test_labels_make_a_second_table(images: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in images.iterdir())
     rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
-    (tmp_path / "labels.csv").write_text("path,kind\n" + rows)
-    command = ("pretrain", images, *TINY, "--steps", "1", "--out", "run")
-    few = ("--set", "guard.probe_images=8")
-    done = warm(*command, *few, "--labels", "labels.csv", "--json", cwd=tmp_path)
+    (home / "labels.csv").write_text("path,kind\n" + rows)
+    more = ("--seed", "5", "--labels", "labels.csv", "--json")
+    return home, warm("pretrain", images, *TINY, "--steps", "1", "--out", "run", "--force", *more, cwd=home)
+
+
+def test_force_replaces_a_run_and_keeps_files_of_the_user(replacing: tuple[Path, Result]) -> None:
+    home, done = replacing
+    assert done.code == 0, done.err
+    assert (home / "run" / "notes.txt").read_text() == "mine"
+    assert tomllib.loads((home / "run" / "recipe.toml").read_text())["run"]["seed"] == 5
+    rows = [json.loads(line) for line in (home / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1], "nothing of the run of ten steps"
+
+
+def test_without_force_an_existing_run_stays(run: Path, images: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    refused = warm("pretrain", images, *TINY, "--steps", "1", "--out", "run", cwd=tmp_path)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.splitlines()[-1].startswith("dinocli: run is not empty; add --resume")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_labels_make_a_second_table(replacing: tuple[Path, Result]) -> None:
+    home, done = replacing
     assert done.code == 0, done.err
     assert [line["name"] for line in json.loads(done.out)["labelled"]] == ["k-NN accuracy, kind", "k-NN macro F1, kind"]
     assert "With your labels" in done.err
-    report = (tmp_path / "run" / "report.html").read_text()
+    report = (home / "run" / "report.html").read_text()
     assert "With your labels" in report
-    assert f"5 nearest neighbours of {len(names)} labelled images" in report, "not of the eight of the verdict"
-    missing = warm(*command, "--force", "--labels", "nowhere.csv", cwd=tmp_path)
+    assert "5 nearest neighbours of 12 labelled images" in report, "not of the eight of the verdict"
+
+
+def test_labels_that_are_missing_are_named(images: Path, tmp_path: Path) -> None:
+    missing = warm("pretrain", images, *TINY, "--labels", "nowhere.csv", cwd=tmp_path)
     assert missing.code == 3
     assert "nowhere.csv" in missing.err

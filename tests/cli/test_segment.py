@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from dinocli.artifacts.mask_folder import PARTIAL_FOLDER
-from tests.cli.commands import Result, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 
-TINY = ("--weights", "none", "--model", "test_convnext", "--size", "64", "--device", "cpu", "--workers", "0")
+SMALL = (*RANDOM, "--size", "64")
 HOSTILE = ("[red]x[bold].png", "=1+1.png", "<img src=x onerror=alert(1)>.png", "a b.png", "--out.png", "ü.png")
 
 
@@ -28,7 +28,7 @@ def test_left_out_arguments_are_those_of_the_newest_run(finished: Result, home: 
 
 
 def test_json_is_one_object_on_stdout(images: Path, tmp_path: Path) -> None:
-    done = warm("segment", images, *TINY, "-m", "kmeans", "-k", "3", "--out", "out", "--json", cwd=tmp_path)
+    done = warm("segment", images, *SMALL, "-m", "kmeans", "-k", "3", "--out", "out", "--json", cwd=tmp_path)
     answer = json.loads(done.out)
     assert done.code == 0
     assert (answer["schema"], answer["method"]["name"], answer["images"], answer["bad"]) == (1, "kmeans", 12, 0)
@@ -40,7 +40,7 @@ def test_json_is_one_object_on_stdout(images: Path, tmp_path: Path) -> None:
 def test_hostile_names_arrive_everywhere(tmp_path: Path) -> None:
     make_images(tmp_path / "in", names=list(HOSTILE))
     asked = ("--overlay", "--soft", "--npy", "--yolo", "--coco", "out/c.json")
-    done = warm("segment", "in", *TINY, "-m", "pca", "--maps", "--out", "out", *asked, cwd=tmp_path)
+    done = warm("segment", "in", *SMALL, "-m", "pca", "--maps", "--out", "out", *asked, cwd=tmp_path)
     assert done.code == 0, done.err
     for folder, suffix in {"masks": ".png", "overlays": ".jpg", "soft": ".npy", "labels": ".txt"}.items():
         expected = {name.removesuffix(".png") + suffix for name in HOSTILE}
@@ -54,13 +54,13 @@ def test_hostile_names_arrive_everywhere(tmp_path: Path) -> None:
 
 def test_two_names_that_differ_by_suffix(tmp_path: Path) -> None:
     make_images(tmp_path / "in", names=["a.png", "a.jpg"])
-    assert warm("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--out", "out", cwd=tmp_path).code == 0
+    assert warm("segment", "in", *SMALL, "-m", "kmeans", "-k", "2", "--out", "out", cwd=tmp_path).code == 0
     assert {path.name for path in (tmp_path / "out" / "masks").iterdir()} == {"a.png.png", "a.jpg.png"}
 
 
 def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
     make_images(tmp_path / "in", 60)
-    command = ("segment", "in", *TINY, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
+    command = ("segment", "in", *SMALL, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
     running = start_warm(*command, cwd=tmp_path)
     running.wait_for(tmp_path / "out" / PARTIAL_FOLDER / "masks" / "03.png")
     running.signal(signal.SIGINT)
@@ -92,12 +92,12 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
 def test_contradicting_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:
-    refused(warm("segment", images, *TINY, "--out", "out", *arguments, cwd=tmp_path), code, *words)
+    refused(warm("segment", images, *SMALL, "--out", "out", *arguments, cwd=tmp_path), code, *words)
     assert not (tmp_path / "out" / "masks").exists()
 
 
 def test_a_result_is_not_overwritten(images: Path, tmp_path: Path) -> None:
-    command = ("segment", images, *TINY, "-m", "kmeans", "-k", "2", "--out", "out")
+    command = ("segment", images, *SMALL, "-m", "kmeans", "-k", "2", "--out", "out")
     assert warm(*command, cwd=tmp_path).code == 0
     refused(warm(*command, cwd=tmp_path), 2, "out is there already", "--resume", "--force")
     assert warm(*command, "--force", cwd=tmp_path).code == 0
@@ -111,13 +111,13 @@ def test_the_folder_has_to_be_named(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_writes_nothing(images: Path, tmp_path: Path) -> None:
-    done = warm("segment", images, *TINY, "--tile", "64:8", "--out", "out", "--dry-run", cwd=tmp_path)
+    done = warm("segment", images, *SMALL, "--tile", "64:8", "--out", "out", "--dry-run", cwd=tmp_path)
     assert done.code == 0, done.err
     told = dict(line.split("\t") for line in done.out.splitlines())
     assert (told["images"], told["method"], told["canvas"], told["grid"]) == ("12", "anomaly", "64x64", "8x8")
     assert not (tmp_path / "out").exists()
     refused(
-        warm("segment", images, *TINY, "--method", "x", "--out", "out", "-n", cwd=tmp_path),
+        warm("segment", images, *SMALL, "--method", "x", "--out", "out", "-n", cwd=tmp_path),
         2,
         "--method",
         "'x' is not one of",
@@ -125,7 +125,7 @@ def test_a_dry_run_writes_nothing(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_detector_answers_a_script(images: Path, tmp_path: Path) -> None:
-    fitted = ("segment", images, *TINY, "-m", "anomaly", "--out", "out", "--save-detector", "detector")
+    fitted = ("segment", images, *SMALL, "-m", "anomaly", "--out", "out", "--save-detector", "detector")
     assert warm(*fitted, cwd=tmp_path).code == 0
     asked = f"{images / '03.png'}\nnone.png\n".encode()
     done = warm("segment", "-", "--detector", "detector", "--device", "cpu", cwd=tmp_path, stdin=asked)

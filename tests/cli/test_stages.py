@@ -128,5 +128,5 @@ def test_names_and_estimate_are_whole_at_80_columns(time: Clock) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, ""), (0.6, "1 s"), (99, "99 s"), (100, "1:40 min"), (7200, "2.0 h")])
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_short_words(seconds: float, text: str) -> None:
     assert clock(seconds) == text

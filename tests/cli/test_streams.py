@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dinocli.cli.render import print_json
-from tests.cli.commands import TINY, Result, make_images, warm
+from tests.cli.commands import RANDOM, TINY, Result, make_images, warm
 from tests.forks import environment
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38|4[0-7]|9[0-7])(?:;\d+)*m")
@@ -83,8 +83,8 @@ def test_json_is_one_object_and_quiet_is_silent(images: Path, tmp_path: Path) ->
 def test_warnings_and_errors_are_not_quiet(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images", 10)
     (folder / "00.png").write_bytes(b"nothing")
-    done = warm("pretrain", folder, *TINY, "--steps", "1", "--out", "run", "-q", cwd=tmp_path)
-    assert (done.code, done.out) == (0, "run\n")
+    done = warm("embed", folder, *RANDOM, "--size", "32", "-q", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "feats.npy\n")
     assert done.err.startswith("warning: 1 images cannot be read")
     assert len(done.err.splitlines()) == 1
 
@@ -97,20 +97,19 @@ def test_nan_becomes_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_terminal_gets_a_bar_in_colour(images: Path, tmp_path: Path, screen: Screen) -> None:
-    done = warm(
-        "pretrain", images, *TINY, "--dry-run", cwd=tmp_path, stderr=screen.path, env={"TERM": "xterm-256color"}
-    )
+    env = {"TERM": "xterm-256color"}
+    done = warm("embed", images, *RANDOM, "--size", "32", cwd=tmp_path, stderr=screen.path, env=env)
     assert done.code == 0
     text = screen.text()
     assert COLOUR.search(text)
-    assert "reading images" in text
+    assert "embedding" in text
     assert "12/12" in text
     assert "\x1b" not in done.out, "stdout was no terminal"
 
 
 def test_no_color_means_no_colour(images: Path, tmp_path: Path, screen: Screen) -> None:
     env = {"TERM": "xterm-256color", "NO_COLOR": "1"}
-    warm("pretrain", images, *TINY, "--dry-run", cwd=tmp_path, stderr=screen.path, env=env)
+    warm("embed", images, *RANDOM, "--size", "32", cwd=tmp_path, stderr=screen.path, env=env)
     text = screen.text()
     assert "12/12" in text
     assert not COLOUR.search(text)

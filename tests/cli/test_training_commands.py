@@ -12,7 +12,7 @@ from dinocli.cli.training import NO_RECIPE
 from dinocli.config.load import load_recipe
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
-from tests.cli.commands import TINY, make_images, warm
+from tests.cli.commands import TINY, Result, make_images, warm
 from tests.engine.learners import PREPROCESS
 
 BASE_RECIPES = {"pretrain": [], "finetune-ssl": ["gentle"]}
@@ -45,7 +45,7 @@ def test_they_have_the_same_options() -> None:
         pytest.param("finetune-ssl", "natural", ["gentle"], marks=pytest.mark.slow),
     ],
 )
-def test_who_names_no_kind_of_image_gets_the_weakest_changes(
+def test_without_a_recipe_the_weakest_changes_are_used(
     command: str, named: str, expected: list[str], tmp_path: Path
 ) -> None:
     images = make_images(tmp_path / "images")
@@ -89,12 +89,18 @@ def test_the_recipe_of_distillation_alone_asks_for_a_teacher(tmp_path: Path) -> 
     assert "--teacher" in done.err
 
 
-def test_a_gentle_run_leaves_a_folder_of_its_own_name(tmp_path: Path) -> None:
-    images = make_images(tmp_path / "images")
-    done = warm("finetune-ssl", images, *TINY, "--steps", "4", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def gentle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A run of `finetune-ssl` without a recipe, and the folder where it was started."""
+    home = tmp_path_factory.mktemp("gentle")
+    words = [word for word in TINY if word not in ("--recipe", "grey")]
+    return home, warm("finetune-ssl", make_images(home / "images"), *words, "--steps", "4", cwd=home)
+
+
+def test_a_gentle_run_leaves_a_folder_of_its_own_name(gentle: tuple[Path, Result]) -> None:
+    home, done = gentle
     assert done.code == 0, done.err
-    assert NO_RECIPE not in done.err.replace("\n", " "), "a kind of image was named"
-    folder = tmp_path / done.out.strip()
+    folder = home / done.out.strip()
     assert folder.name.startswith("finetune-ssl-images-")
     manifest = json.loads((folder / "run.json").read_text())
     assert manifest["command"] == "finetune-ssl"
@@ -103,9 +109,6 @@ def test_a_gentle_run_leaves_a_folder_of_its_own_name(tmp_path: Path) -> None:
     assert all(f"Try next: {advice}" in done.err.replace("\n", " ") for advice in manifest["outcome"]["advice"][:1])
 
 
-def test_who_named_no_kind_of_image_is_told_at_the_end(tmp_path: Path) -> None:
-    images = make_images(tmp_path / "images")
-    words = [word for word in TINY if word not in ("--recipe", "grey")]
-    done = warm("finetune-ssl", images, *words, "--steps", "2", cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert NO_RECIPE in done.err.replace("\n", " ")
+def test_a_run_without_a_recipe_ends_with_a_hint_at_recipes(gentle: tuple[Path, Result], finished: Result) -> None:
+    assert NO_RECIPE in gentle[1].err.replace("\n", " ")
+    assert NO_RECIPE not in finished.err.replace("\n", " "), "a recipe was named"

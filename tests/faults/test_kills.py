@@ -16,12 +16,11 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.link_folders import MARKER_FILE
 from dinocli.file_set import recover
 from dinocli.models.create import create_backbone
-from tests.cli.commands import TINY as TINY_RUN
-from tests.cli.commands import make_images, start_warm, warm
+from tests.cli.commands import RANDOM, TINY, make_images, start_warm, warm
+from tests.networks import FOUR_BLOCKS
 
 SEED = 0
-TINY = ("--weights", "none", "--model", "test_convnext", "--device", "cpu", "--workers", "0", "--precision", "fp32")
-SEGMENT = (*TINY[:-2], "--size", "64", "-m", "kmeans", "--overlay")
+SEGMENT = (*RANDOM, "--size", "64", "-m", "kmeans", "--overlay")
 NOT_THE_SAME_TWICE = {"seconds", "images_per_second", "argv", "started"}
 
 State = dict[str, object]
@@ -44,14 +43,14 @@ class Case:
     prepare: tuple[tuple[str, ...], ...] = ()
 
 
-EMBED = ("embed", "images", *TINY, "--batch-size", "2", "--force", "--out")
-FEATURES = ("embed", "images", *TINY, "--size", "32", "--out", "feats.npy")
+EMBED = ("embed", "images", *RANDOM, "--precision", "fp32", "--batch-size", "2", "--force", "--out")
+FEATURES = ("embed", "images", *RANDOM, "--precision", "fp32", "--size", "32", "--out", "feats.npy")
 SHARDS = tuple(
-    ("embed", "images", *TINY, "--size", size, "--out", f"feats.{size}.npy", "--shard", shard)
+    ("embed", "images", *RANDOM, "--precision", "fp32", "--size", size, "--out", f"feats.{size}.npy", "--shard", shard)
     for size in ("32", "64")
     for shard in ("0/2", "1/2")
 )
-EXPORT = ("export", "--model", "test_convnext", "--force", "--format")
+EXPORT = ("export", "--model", FOUR_BLOCKS, "--force", "--format")
 WEIGHTS = (("feats.one.safetensors",), ("feats.other.safetensors",))
 CASES = {
     "embed .npy": Case((*EMBED, "f.npy"), (("--size", "32"), ("--size", "64")), "f.npy"),
@@ -81,7 +80,7 @@ CASES = {
         (FEATURES,),
     ),
     "cluster IMAGES": Case(
-        ("cluster", "images", *TINY[:-2], "--duplicates", "0.99", "--force", "--out", "groups.csv", "--report", "none"),
+        ("cluster", "images", *RANDOM, "--duplicates", "0.99", "--force", "--out", "groups.csv", "--report", "none"),
         (("-k", "2"), ("-k", "3")),
         "groups.csv",
     ),
@@ -155,7 +154,7 @@ def kill_often(case: Case, folder: Path, kills: int) -> int:
     moment, begin, duration = random.Random(SEED), 0.0, 0.0
     for number, (name,) in enumerate(WEIGHTS):
         torch.manual_seed(number)
-        save_file(create_backbone("test_convnext").model.state_dict(), folder / name)
+        save_file(create_backbone(FOUR_BLOCKS).model.state_dict(), folder / name)
     for command in case.prepare:
         assert warm(*command, cwd=folder).code == 0
     whole: list[State] = []
@@ -192,13 +191,15 @@ OWN_OF = {"m/segment.json": _own_of_masks()}
 
 
 @pytest.mark.parametrize("name", ["embed .npy", "segment"])
-def test_a_few_kills(name: str, quick_path: Path) -> None:
+def test_a_killed_command_leaves_the_old_or_new_result(name: str, quick_path: Path) -> None:
     kill_often(CASES[name], quick_path, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_many_kills(name: str, quick_path: Path, tally: Callable[[str, int], None]) -> None:
+def test_many_killed_commands_leave_the_old_or_new_result(
+    name: str, quick_path: Path, tally: Callable[[str, int], None]
+) -> None:
     tally(f"kills of {name}", kill_often(CASES[name], quick_path, KILLS[name]))
 
 
@@ -210,7 +211,7 @@ def losses(run: Path) -> list[str]:
 @pytest.mark.slow
 def test_many_kills_of_training(quick_path: Path, tally: Callable[[str, int], None]) -> None:
     make_images(quick_path / "images", 12)
-    command = ("pretrain", "images", *TINY_RUN, "--steps", "12", "-s", "run.save_every=2", "--out")
+    command = ("pretrain", "images", *TINY, "--steps", "12", "-s", "run.save_every=2", "--out")
     begin = time.monotonic()
     assert warm(*command, "whole", cwd=quick_path).code == 0
     duration, moment, kills, finished = time.monotonic() - begin, random.Random(SEED), 0, 0
@@ -232,7 +233,7 @@ def test_many_kills_of_training(quick_path: Path, tally: Callable[[str, int], No
 def test_a_signal_gives_advice_that_the_command_can_follow(quick_path: Path) -> None:
     (quick_path / "tmp").mkdir()
     make_images(quick_path / "images", 60)
-    command = ("cluster", "images", "--weights", "none", "--model", "test_convnext", "--batch-size", "1")
+    command = ("cluster", "images", *RANDOM, "--batch-size", "1")
     running = start_warm(*command, cwd=quick_path, env={"TMPDIR": str(quick_path / "tmp")})
     while not list(quick_path.glob("tmp/dinocli-*/.feats.npy.journal")):
         assert running.process.is_alive(), running.err.read_text()

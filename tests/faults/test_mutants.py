@@ -83,14 +83,14 @@ def read_mutants(folder: Path, each: int, seed: int) -> tuple[int, int]:
     return last[0], last[1]
 
 
-def test_a_few_mutants(quick_path: Path) -> None:
+def test_damaged_images_are_pixels_or_one_error(quick_path: Path) -> None:
     read, refused = read_mutants(quick_path, SAMPLE // len(originals()) + 1, 1)
     assert read + refused >= SAMPLE
     assert min(read, refused) > 5
 
 
 @pytest.mark.slow
-def test_many_mutants(quick_path: Path, tally: Callable[[str, int], None]) -> None:
+def test_many_damaged_images_are_pixels_or_one_error(quick_path: Path, tally: Callable[[str, int], None]) -> None:
     read, refused = read_mutants(quick_path, MUTANTS // len(originals()) + 1, 2)
     assert read + refused >= MUTANTS
     tally("mutants of images, read as pixels", read)

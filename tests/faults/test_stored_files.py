@@ -85,7 +85,7 @@ def used(path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet", ".safetensors"])
-def test_numbers_of_feature_files(suffix: str, features: Path) -> None:
+def test_damaged_features_are_refused_in_one_line(suffix: str, features: Path) -> None:
     file = open_features(features)
     rows, names = np.array(file.rows), list(file.names)
     path = features.with_suffix(suffix)
@@ -100,7 +100,7 @@ def test_numbers_of_feature_files(suffix: str, features: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".paths.txt", ".tiles.csv"])
-def test_neighbours_of_feature_files(suffix: str, features: Path) -> None:
+def test_damaged_files_beside_features_are_refused_in_one_line(suffix: str, features: Path) -> None:
     path = sidecar(features, suffix)
     whole = path.read_bytes()
     mutants = [*of_bytes(whole, 60 * TIMES, 2), *WHOLE]
@@ -140,7 +140,7 @@ def used_run() -> None:
     add_output(folder, "features", Path("b.npy"))
 
 
-def test_run_files(run: RunFolder) -> None:
+def test_damaged_run_files_are_refused_in_one_line(run: RunFolder) -> None:
     whole = run.manifest.read_bytes()
     mutants = [*of_bytes(whole, 60 * TIMES, 4), *of_json(whole, 150 * TIMES, 5), *WHOLE]
     worked, refused = tried(run.manifest, mutants, used_run)
@@ -151,7 +151,7 @@ def test_run_files(run: RunFolder) -> None:
     tried(latest, [*of_bytes(latest.read_bytes(), 60 * TIMES, 6), *WHOLE, b"a\0b", b"x" * 10**6], used_run)
 
 
-def test_config_of_a_timm_folder(tmp_path: Path) -> None:
+def test_a_damaged_config_of_timm_is_refused_in_one_line(tmp_path: Path) -> None:
     backbone, info, _ = load_backbone("none", TWO_BLOCKS)
     save_backbone(tmp_path / "b", backbone, info, ABOUT)
     path = tmp_path / "b" / "config.json"
@@ -164,7 +164,7 @@ def test_config_of_a_timm_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_files(suffix: str, tmp_path: Path) -> None:
+def test_damaged_weights_are_refused_in_one_line(suffix: str, tmp_path: Path) -> None:
     tensors = create_backbone(TWO_BLOCKS).model.state_dict()
     path = tmp_path / f"w{suffix}"
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"teacher": tensors}, path)
@@ -188,7 +188,7 @@ ODD_TENSORS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("key", ["pos_embed", "patch_embed.proj.weight", "cls_token", "register_tokens"])
-def test_tensors_of_other_kinds(key: str, tmp_path: Path) -> None:
+def test_tensors_of_other_kinds_are_refused_in_one_line(key: str, tmp_path: Path) -> None:
     """Of all of them only weights that are not numbers fit; nothing guesses a model from the rest."""
     tensors, path = create_backbone(TWO_BLOCKS).model.state_dict(), tmp_path / "w.pth"
     for number, odd in enumerate(ODD_TENSORS.values()):
@@ -205,7 +205,7 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path: Path) -> None:
         read_tensors(tmp_path / "circle.pth")
 
 
-def test_recipes(tmp_path: Path) -> None:
+def test_damaged_recipes_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     whole = b'extends = ["gentle"]\n[run]\nsteps = 20\n[views]\nblur = [0.5, 0.1, 0.3]\n[optim]\nlr = 1e-4\n'
     odd = [
@@ -225,7 +225,7 @@ def test_recipes(tmp_path: Path) -> None:
         load_recipe(settings=["run.steps=true"])
 
 
-def test_journals(tmp_path: Path) -> None:
+def test_damaged_journals_are_refused_in_one_line(tmp_path: Path) -> None:
     request = {"tokens": "pooled"}
 
     def parts(resume: bool) -> PartialFeatures:

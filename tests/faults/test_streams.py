@@ -21,7 +21,7 @@ def test_a_closed_stdout_is_said_before_any_work() -> None:
     assert shell(f"{BASE} recipe list >&-") == (6, "", words)
 
 
-def test_all_streams_closed() -> None:
+def test_a_command_without_streams_ends_with_its_code() -> None:
     assert shell(f"{BASE} recipe list <&- >&- 2>&-") == (6, "", "")
 
 

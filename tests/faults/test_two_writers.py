@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.commands import TINY as TINY_RUN
-from tests.cli.commands import Running, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, TINY, Running, make_images, start_warm, warm
 
-TINY = ("--weights", "none", "--model", "test_convnext", "--size", "32", "--device", "cpu", "--workers", "0")
+SMALL = (*RANDOM, "--size", "32")
 
 
 HELD: list[Running] = []
@@ -48,11 +47,11 @@ def images(tmp_path: Path) -> Path:
     return make_images(tmp_path / "images", 16)
 
 
-def test_two_embeds(images: Path, tmp_path: Path) -> None:
-    command = ("embed", images, *TINY, "--batch-size", "1", "--out", "feats.npy")
+def test_a_second_embed_of_one_output_is_refused(images: Path, tmp_path: Path) -> None:
+    command = ("embed", images, *SMALL, "--batch-size", "1", "--out", "feats.npy")
     first = stopped_midway(*command, cwd=tmp_path, sign=".feats.npy.journal")
     both = ("feats.npy", "feats.csv")  # they have the same feats.json
-    refused([("embed", images, *TINY, "--out", out, "--force") for out in both], cwd=tmp_path)
+    refused([("embed", images, *SMALL, "--out", out, "--force") for out in both], cwd=tmp_path)
     first.signal(signal.SIGCONT)
     done = first.wait()
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
@@ -61,8 +60,8 @@ def test_two_embeds(images: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".feats*"))
 
 
-def test_two_segments(images: Path, tmp_path: Path) -> None:
-    command = ("segment", images, *TINY, "-m", "kmeans", "-k", "2", "--out", "masks")
+def test_a_second_segment_of_one_folder_is_refused(images: Path, tmp_path: Path) -> None:
+    command = ("segment", images, *SMALL, "-m", "kmeans", "-k", "2", "--out", "masks")
     first = stopped_midway(*command, cwd=tmp_path, sign="masks/.segment.jsonl")
     refused([(*command, *more) for more in ((), ("--force",), ("--resume",))], "masks", cwd=tmp_path)
     first.signal(signal.SIGCONT)
@@ -74,12 +73,11 @@ def test_two_segments(images: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_two_clusters(images: Path, tmp_path: Path) -> None:
+def test_a_second_cluster_of_one_output_is_refused(images: Path, tmp_path: Path) -> None:
     command = (
         "cluster",
         images,
-        *TINY[:4],
-        *TINY[6:],
+        *RANDOM,
         "-k",
         "2",
         "--batch-size",
@@ -103,8 +101,8 @@ def test_two_clusters(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs(images: Path, tmp_path: Path) -> None:
-    command = ("pretrain", images, *TINY_RUN, "--steps", "4", "--out", "run")
+def test_a_second_run_of_one_folder_is_refused(images: Path, tmp_path: Path) -> None:
+    command = ("pretrain", images, *TINY, "--steps", "4", "--out", "run")
     first = stopped_midway(*command, cwd=tmp_path, sign="run/.lock")
     refused([(*command, *more) for more in ((), ("--force",), ("--resume",))], "run", cwd=tmp_path)
     first.signal(signal.SIGCONT)
@@ -116,10 +114,10 @@ def test_two_runs(images: Path, tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_said_before_any_work(images: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     commands = (
-        ("embed", images, *TINY, "--out", "file/feats.npy"),
-        ("segment", images, *TINY, "--out", "file/masks"),
-        ("pretrain", images, *TINY_RUN, "--out", "file/run"),
-        ("cluster", images, "--weights", "none", "--model", "test_convnext", "--out", "file/clusters.csv"),
+        ("embed", images, *SMALL, "--out", "file/feats.npy"),
+        ("segment", images, *SMALL, "--out", "file/masks"),
+        ("pretrain", images, *TINY, "--out", "file/run"),
+        ("cluster", images, *RANDOM, "--out", "file/clusters.csv"),
     )
     for command in commands:
         done = warm(*command, cwd=tmp_path)
@@ -129,7 +127,7 @@ def test_an_output_that_cannot_be_written_is_said_before_any_work(images: Path, 
 
 
 def test_a_killed_writer_holds_nothing(images: Path, tmp_path: Path) -> None:
-    command = ("embed", images, *TINY, "--batch-size", "1", "--out", "feats.npy")
+    command = ("embed", images, *SMALL, "--batch-size", "1", "--out", "feats.npy")
     first = stopped_midway(*command, cwd=tmp_path, sign=".feats.npy.journal")
     first.signal(signal.SIGKILL)
     first.process.join()
