@@ -51,7 +51,8 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
         yield from walk(sub, (*path, name))
 
 
-COMMANDS = dict(walk(typer.main.get_command(app)))
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = dict(walk(GROUP))
 IN_DOCUMENTS = [
     (path.name, line)
     for path in DOCUMENTS
@@ -77,7 +78,7 @@ def test_the_walk_saw_the_documents() -> None:
 def test_every_command_line_can_be_typed(where: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "_missing", lambda _: False)  # the files are the reader's
     _, *arguments = shlex.split(line)
-    command: Any = typer.main.get_command(app)
+    command = GROUP
     while hasattr(command, "commands"):
         assert arguments[0] in command.commands, f"{where}: no command {arguments[0]}"
         command = command.commands[arguments.pop(0)]
@@ -158,7 +159,7 @@ def test_the_python_of_the_readme_names_what_is_public() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_of_documents_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (path.parent / target.split("#")[0]).exists(), target

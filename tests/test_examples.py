@@ -67,7 +67,7 @@ def test_every_public_function_has_an_example() -> None:
         assert examples(name), name
 
 
-def test_the_examples_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_docstrings_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     for name in (*ORDER, "FeatureModel", "MultiCropViews", ""):
         run(name, monkeypatch)

@@ -697,7 +697,7 @@ def test_unsupported_colour_space_is_readable_by_channels(tmp_path: Path, kind: 
         (b"text", "not an image in a known format"),
     ],
 )
-def test_what_lies_in_place_of_an_image_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_that_are_no_image_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=reason):
         read_native(tmp_path / "a.png")

@@ -28,7 +28,7 @@ def deep(root: Path, *arrays: Array) -> Path:
     return root
 
 
-def test_8_bit_colour(tmp_path: Path) -> None:
+def test_a_survey_of_8_bit_colour_images(tmp_path: Path) -> None:
     for i, size in enumerate([(10, 30), (20, 20), (40, 10)]):
         save(tmp_path / f"{i}.png", noise(*size, 3))
     seen = survey_of(tmp_path)

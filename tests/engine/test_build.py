@@ -213,7 +213,7 @@ def test_auto_precision_is_measured_and_leaves_the_backbone_alone() -> None:
     ("name", "kind", "batch_norm", "lr", "decay"),
     [
         ("xcit_nano_12_p16_224", "vit", True, 3e-5, 0.75),
-        ("swin_tiny_patch4_window7_224", "hierarchical", False, 3e-5, 0.75),
+        ("pvt_v2_b0", "hierarchical", False, 3e-5, 0.75),
         ("convnext_atto", "convnet", False, 2e-4, 1.0),
         ("tf_efficientnet_lite0", "convnet", True, 2e-4, 1.0),
     ],

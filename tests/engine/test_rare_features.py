@@ -56,7 +56,7 @@ def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> Non
     np.testing.assert_allclose(features.of_maps(pooled, both, numbers).numpy(), slow, atol=1e-5)
 
 
-def test_batches_change_nothing() -> None:
+def test_rare_features_do_not_depend_on_batches() -> None:
     one, other = fitted("pooled+rare", batch=1), fitted("pooled+rare", batch=14)
     np.testing.assert_allclose(one[1], other[1], atol=1e-6)
 

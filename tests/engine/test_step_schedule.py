@@ -38,7 +38,7 @@ def test_a_share_of_one_leaves_a_step(steps: int, key: str) -> None:
     assert made.at(steps - 1).backbone_learns
 
 
-def test_hand_values() -> None:
+def test_every_schedule_has_its_hand_values() -> None:
     made = plan(
         "run.steps=100",
         "optim.lr=1.0",

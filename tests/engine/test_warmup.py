@@ -48,7 +48,7 @@ def test_it_asks_for_losses_every_ten_steps_of_the_warm_up() -> None:
     assert [done for done in range(1, 101) if watch.due(done)] == [10, 20, 30, 40]
 
 
-def test_no_warm_up() -> None:
+def test_a_share_of_0_never_ends_a_warm_up() -> None:
     watch = warmup(share=0.0)
     assert not any(watch.due(done) for done in range(101))
     watch.update(losses(1))

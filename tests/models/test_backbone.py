@@ -88,11 +88,11 @@ def test_dinov2_with_registers_is_antialiased() -> None:
     x = torch.randn(1, 3, 98, 98)
     with torch.no_grad():
         assert torch.equal(backbone(x), twin(x))
-    assert not create_backbone("vit_tiny_patch16_224").antialias
+    assert not create_backbone("vit_tiny_patch16_224", model_args=TWO).antialias
 
 
 def test_patches_are_row_by_row() -> None:
-    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO).eval()
     backbone.model.blocks = nn.Sequential()  # no mixing: each token then depends on its own patch only
     x = torch.zeros(1, 3, 64, 96)
     x[:, :, 16:32, 48:64] = 1
@@ -102,7 +102,7 @@ def test_patches_are_row_by_row() -> None:
 
 
 def test_sizes_that_do_not_fit_are_named() -> None:
-    backbone = create_backbone("vit_tiny_patch16_224")
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO)
     with pytest.raises(UsageError, match=r"100x100 px is not a multiple of the 16-px patches .* use 96 or 112"):
         backbone(torch.zeros(1, 3, 100, 100))
     with pytest.raises(UsageError, match="224x224 px only, not 112x112"):
@@ -122,7 +122,7 @@ def test_fixed_size_is_detected_beyond_timms_setting(name: str, one: bool) -> No
 
 @torch.no_grad()
 def test_a_smaller_stride_adds_patches_between_the_same_ones() -> None:
-    backbone = create_backbone("vit_tiny_patch16_224").eval()
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO).eval()
     images = torch.rand(2, 3, 64, 96)
     coarse, tokens = backbone.model.patch_embed(images), backbone.patch_tokens(images)
     backbone.set_stride(8)
@@ -136,17 +136,17 @@ def test_a_smaller_stride_adds_patches_between_the_same_ones() -> None:
 @pytest.mark.parametrize("name", ["resnet10t", "vit_small_patch16_dinov3", "test_vit"])
 def test_an_unusable_stride_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot take a smaller stride .* larger --size"):
-        create_backbone(name).set_stride(8)
+        create_backbone(name, model_args=TWO if name.startswith("vit") else None).set_stride(8)
 
 
 @pytest.mark.parametrize("step", [0, -4, 5, 32])
 def test_the_stride_must_divide_the_patch_size(step: int) -> None:
     with pytest.raises(UsageError, match=f"a stride of {step} does not divide the 16-px patches"):
-        create_backbone("vit_tiny_patch16_224").set_stride(step)
+        create_backbone("vit_tiny_patch16_224", model_args=TWO).set_stride(step)
 
 
 def test_position_embedding_trains_through_the_resampling() -> None:
-    backbone = create_backbone("vit_tiny_patch16_224")
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO)
     backbone(torch.randn(1, 3, 96, 96)).square().mul(torch.arange(192.0)).sum().backward()  # a plain sum is constant
     grad = backbone.model.pos_embed.grad
     assert grad is not None
@@ -156,7 +156,7 @@ def test_position_embedding_trains_through_the_resampling() -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
 def test_a_deep_copy_is_independent(name: str) -> None:
-    student = create_backbone(name)
+    student = create_backbone(name, model_args=TWO if name.startswith("vit") else None)
     student.freeze_batch_norm()
     teacher = copy.deepcopy(student).eval()
     x = torch.randn(1, 3, 96, 96)
@@ -174,8 +174,7 @@ def _gradients(backbone: Backbone) -> list[Tensor]:
 
 
 def test_ddp_gives_the_same_gradient(tmp_path: Path) -> None:
-    backbone = create_backbone("vit_tiny_patch16_224")
-    backbone.model.blocks = backbone.model.blocks[:2]
+    backbone = create_backbone("vit_tiny_patch16_224", model_args=TWO)
     x = torch.randn(2, 3, 96, 96)
     backbone(x).square().mul(torch.arange(backbone.dim)).sum().backward()
     alone = _gradients(backbone)
@@ -213,7 +212,7 @@ def test_frozen_batch_norm_keeps_its_statistics(name: str) -> None:
 
 
 def test_only_convnets_have_batch_norm() -> None:
-    assert not create_backbone("vit_tiny_patch16_224").has_batch_norm
+    assert not create_backbone("vit_tiny_patch16_224", model_args=TWO).has_batch_norm
     assert not create_backbone("convnext_atto").has_batch_norm
 
 
@@ -237,7 +236,7 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
 
 def test_drop_path_reaches_the_model() -> None:
     def rates(drop_path: float) -> list[float]:
-        model = create_backbone("vit_tiny_patch16_224", drop_path=drop_path).model
+        model = create_backbone("vit_tiny_patch16_224", drop_path=drop_path, model_args=TWO).model
         return [module.drop_prob for module in model.modules() if type(module).__name__ == "DropPath"]
 
     assert rates(0.0) == []
@@ -260,7 +259,7 @@ def test_an_unsuitable_model_is_refused() -> None:
 @pytest.mark.parametrize(("name", "is_last"), [("resnet10t", True), ("vit_tiny_patch16_224", False)])
 def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool) -> None:
     """For activations, not for weights and gradients: fused optimizers process both in memory order."""
-    backbone = create_backbone(name)
+    backbone = create_backbone(name, model_args=TWO if name.startswith("vit") else None)
     seen: list[bool] = []
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

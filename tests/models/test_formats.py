@@ -109,7 +109,7 @@ def test_dinov2_with_its_chunked_blocks(tmp_path: Path) -> None:
     assert all(torch.equal(value, tensors[key]) for key, value in backbone.model.state_dict().items())
 
 
-def test_dinov2_with_registers(tmp_path: Path) -> None:
+def test_dinov2_checkpoints_with_registers_are_read(tmp_path: Path) -> None:
     name = "vit_small_patch14_reg4_dinov2"
     tensors = create_backbone(name).model.state_dict()
     saved = dict(tensors) | {"mask_token": torch.zeros(1, 384), "register_tokens": tensors["reg_token"]}
@@ -125,7 +125,7 @@ def test_dinov2_with_registers(tmp_path: Path) -> None:
     assert torch.equal(found["pos_embed"], tensors["pos_embed"])
 
 
-def test_dinov3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dinov3_checkpoints_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "vit_small_patch16_dinov3"
     tensors = create_backbone(name).model.state_dict()
     renamed = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}

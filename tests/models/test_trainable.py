@@ -21,7 +21,7 @@ def starts(names: set[str], *prefixes: str) -> bool:
     return all(name.startswith(tuple(f"model.{prefix}" for prefix in prefixes)) for name in names)
 
 
-def test_trainable_all(backbones: dict[str, Backbone]) -> None:
+def test_all_means_every_parameter(backbones: dict[str, Backbone]) -> None:
     for backbone in backbones.values():
         assert trainable_names(backbone, "all") == {name for name, _ in backbone.named_parameters()}
 
@@ -54,7 +54,7 @@ def test_norms_are_scales_and_shifts_of_norms_alone(backbones: dict[str, Backbon
     }
 
 
-def test_attention_alone(backbones: dict[str, Backbone]) -> None:
+def test_attention_alone_can_train(backbones: dict[str, Backbone]) -> None:
     expected = {f"model.blocks.{n}.attn.proj.{kind}" for n in range(12) for kind in ("weight", "bias")}
     assert trainable_names(backbones[VIT], "attn-proj") == expected
     changed = create_backbone(VIT)

@@ -85,23 +85,25 @@ def test_a_saved_folder_is_the_same_network_in_timm_and_here(name: str, side: in
 
 
 def test_a_weights_file_of_dinocli_needs_no_folder_beside_it(tmp_path: Path) -> None:
-    backbone, info, _ = load_backbone("none", "resnet10t")
+    backbone, info, _ = load_backbone("none", "test_resnet")
     save_backbone(tmp_path / "b", backbone, replace(info, similarity_change=-0.25), _preprocess(size=320))
     alone = (tmp_path / "b" / "model.safetensors").rename(tmp_path / "alone.safetensors")
-    again, found, stored = load_backbone(str(alone), "resnet10t.c3_in1k")
-    assert (found.name, found.size, found.mean, found.similarity_change) == ("resnet10t", 320, (0.1, 0.2, 0.3), -0.25)
+    again, found, stored = load_backbone(str(alone), "test_resnet.r160_in1k")
+    assert (found.name, found.size, found.mean, found.similarity_change) == ("test_resnet", 320, (0.1, 0.2, 0.3), -0.25)
     assert stored == _preprocess(size=320).to_dict()
     images = torch.rand(1, 3, 64, 64)
     assert torch.equal(again.eval()(images), backbone.eval()(images))
-    with pytest.raises(WeightsError, match="holds resnet10t, not resnet18: leave out the name"):
+    with pytest.raises(WeightsError, match="holds test_resnet, not resnet18: leave out the name"):
         load_backbone(str(alone), "resnet18")
 
 
 def test_a_swin_from_a_folder_still_takes_any_size(tmp_path: Path) -> None:
     name = "swin_tiny_patch4_window7_224"
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": name, "pretrained_cfg": {}}))
+    small = {"embed_dim": 24, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4]}
+    config = {"architecture": name, "model_args": small, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with torch.no_grad():
-        assert create_backbone(name, folder=tmp_path)(torch.zeros(1, 3, 64, 64)).shape == (1, 768)
+        assert create_backbone(name, folder=tmp_path)(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_dinov2_is_used_at_the_size_of_its_evaluation(name: str, side: int, usua
 
 
 def test_a_saved_convnet_has_the_image_size_of_its_run(tmp_path: Path) -> None:
-    backbone, info, _ = load_backbone("none", "resnet10t")
+    backbone, info, _ = load_backbone("none", "test_resnet")
     save_backbone(tmp_path / "b", backbone, info, _preprocess(size=320))
     assert load_backbone(str(tmp_path / "b"))[1].size == 320
     vit, info, _ = load_backbone("none", "vit_tiny_of_two_blocks")
@@ -129,7 +131,7 @@ def test_a_saved_convnet_has_the_image_size_of_its_run(tmp_path: Path) -> None:
 
 def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "backbone"
-    backbone, info, _ = load_backbone("none", "resnet10t")
+    backbone, info, _ = load_backbone("none", "test_resnet")
     save_backbone(folder, backbone, info, _preprocess())
     (folder / "stale.txt").touch()
     with torch.no_grad():
@@ -144,18 +146,18 @@ def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monk
     before = sha256_of(folder / "model.safetensors")
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_backbone(folder, create_backbone("resnet10t"), info, _preprocess())
+        save_backbone(folder, create_backbone("test_resnet"), info, _preprocess())
     assert sha256_of(folder / "model.safetensors") == before
     assert [path.name for path in tmp_path.iterdir()] == ["backbone"]
 
 
 def test_none_gives_random_weights_and_a_message() -> None:
-    backbone, info, stored = load_backbone("none", "resnet10t", drop_path=0.1)
-    assert (info.name, info.source, info.licence) == ("resnet10t", "none", "unknown")
+    backbone, info, stored = load_backbone("none", "test_resnet", drop_path=0.1)
+    assert (info.name, info.source, info.licence) == ("test_resnet", "none", "unknown")
     assert (info.pretrained, info.matched, stored) == (False, 0, None)
     assert info.total == sum("num_batches" not in key for key in backbone.model.state_dict())
     assert len(info.sha256) == 64
-    assert info.sha256 != load_backbone("none", "resnet10t")[1].sha256
+    assert info.sha256 != load_backbone("none", "test_resnet")[1].sha256
     with pytest.raises(WeightsError, match="--model TIMM_NAME"):
         load_backbone("none")
 
@@ -168,8 +170,8 @@ def test_info_is_json() -> None:
 
 def test_a_file_has_its_own_hash_and_no_licence(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    save_file(create_backbone("resnet10t").model.state_dict(), path)
-    info = load_backbone(str(path), "resnet10t")[1]
+    save_file(create_backbone("test_resnet").model.state_dict(), path)
+    info = load_backbone(str(path), "test_resnet")[1]
     assert (info.source, info.sha256, info.licence) == (str(path.resolve()), sha256_of(path), "unknown")
     with pytest.raises(WeightsError, match=r"w\.safetensors: the shapes do not tell .*--model"):
         load_backbone(str(path))
@@ -310,7 +312,7 @@ def test_weights_whose_classifier_read_the_mean_keep_it(tmp_path: Path) -> None:
         assert load_backbone(str(folder))[1].pool == pool, more
 
 
-def test_real_weights() -> None:
+def test_imagenet_weights_of_efficientnet_lite0_match() -> None:
     path = SHARED / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
     if not path.is_file():
         pytest.skip(f"no {path}")

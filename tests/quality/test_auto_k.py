@@ -49,7 +49,8 @@ def test_few_images_are_not_searched() -> None:
     assert [one.k for one in choose_k(NormalizedFeatures(cloud(13))).curve] == [2, 3]
 
 
-def test_threads_change_nothing_and_the_seed_does() -> None:
+def test_threads_change_nothing_and_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_k, "K_CANDIDATES", (2, 3))
     points, _ = mixture(3, 40, noise=2)
     one, two, other = (
         choose_k(NormalizedFeatures(points, threads=threads), seed=seed) for threads, seed in ((1, 0), (2, 0), (1, 1))

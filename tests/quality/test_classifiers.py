@@ -111,7 +111,7 @@ def test_groups_are_never_on_both_sides() -> None:
     assert apart.right(labels).mean() < 0.8
 
 
-def test_validation_sets() -> None:
+def test_validation_needs_two_units_of_a_class() -> None:
     assert can_be_validated(np.array(["a", "a", "b"]), None)
     assert not can_be_validated(np.array(["a", "b", "c"]), None)
     assert not can_be_validated(np.array(["a", "a", "b"]), np.array(["1", "1", "2"]))

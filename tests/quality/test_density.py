@@ -44,7 +44,7 @@ def test_agglomerative_refuses_what_would_not_fit(monkeypatch: pytest.MonkeyPatc
         agglomerative(NormalizedFeatures(cloud(51)), 3)
 
 
-def test_one_image() -> None:
+def test_one_image_is_no_cluster_of_hdbscan_and_one_of_agglomerative() -> None:
     one = NormalizedFeatures(np.ones((1, 8), np.float32))
     assert hdbscan(one, min_size=5).tolist() == [-1]
     assert agglomerative(one, 1).tolist() == [0]

@@ -43,7 +43,9 @@ def test_it_finds_what_the_slow_loop_finds(crowd: NDArray[np.float32], threshold
 
 
 @pytest.mark.parametrize("rows", [1, 7, 59, 60, 61])
-def test_blocks_change_nothing(crowd: NDArray[np.float32], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_do_not_depend_on_the_block_size(
+    crowd: NDArray[np.float32], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = near_duplicates(crowd, 0.8)
     monkeypatch.setattr(duplicates, "_BLOCK_ROWS", rows)
     monkeypatch.setattr(duplicates, "_REFINED_PAIRS", 5)
@@ -51,7 +53,7 @@ def test_blocks_change_nothing(crowd: NDArray[np.float32], rows: int, monkeypatc
         np.testing.assert_array_equal(one, other)
 
 
-def test_hand_values() -> None:
+def test_pairs_and_cosines_by_hand() -> None:
     rows = np.array([[1, 0], [3, 4], [0, 2], [5, 0]], np.float32)
     pairs, cosines = near_duplicates(rows, 0.7)
     assert pairs.tolist() == [[0, 3], [1, 2]]

@@ -7,7 +7,7 @@ from dinocli.quality.spherical_kmeans import unit_kmeans
 from tests.quality.groups import mixture
 
 
-def test_hand_values() -> None:
+def test_labels_medoids_and_distances_by_hand() -> None:
     points = np.array([[0, 2], [3, 0], [4, 3], [0, 5], [0, 1]], np.float32)
     found = group_by_centres(NormalizedFeatures(points), np.array([[1, 0], [0, -1], [0, 1]], np.float32))
     assert found.label_N.tolist() == [0, 1, 1, 0, 0]

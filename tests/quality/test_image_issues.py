@@ -69,7 +69,7 @@ def test_frequent_portrait_images_are_no_issue() -> None:
     assert [issue.row for issue in found if issue.kind == "odd_aspect"] == [48]
 
 
-def test_hand_values() -> None:
+def test_image_statistics_by_hand() -> None:
     half = np.zeros((64, 64, 3), np.uint8)
     half[:, 32:] = 255
     one: ImageStatistics = image_statistics(half)

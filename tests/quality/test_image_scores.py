@@ -4,7 +4,7 @@ import pytest
 from dinocli.quality.image_scores import confusion, image_score, image_scores
 
 
-def test_hand_values() -> None:
+def test_confusion_and_scores_of_images_by_hand() -> None:
     defective = [True, True, True, False, False]
     flagged = [True, True, False, True, False]
     assert confusion(defective, flagged) == (2, 1, 1, 1)

@@ -1,6 +1,6 @@
 import re
 import sys
-from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_tsne_refuses_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
         place(NormalizedFeatures(cloud(51)), "tsne")
 
 
-@pytest.mark.skipif("umap" not in packages_distributions(), reason="umap-learn is not installed")
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
 def test_umap_keeps_neighbours_together_and_follows_the_seed() -> None:
     points, truth = mixture(3, 60, noise=0.3)
     places, again, other = (place(NormalizedFeatures(points), "umap", seed=seed).place_N2 for seed in (0, 0, 1))

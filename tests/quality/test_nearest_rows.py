@@ -72,6 +72,6 @@ def test_a_projection_is_applied_before_the_cosine(values: int, monkeypatch: pyt
     assert plain.rows_QK[0].tolist() != found.rows_QK[0].tolist()
 
 
-def test_no_candidates_left() -> None:
+def test_rows_without_candidates_have_no_neighbours() -> None:
     found = nearest_rows(np.ones((2, 3)), np.ones((1, 3)), 5, leave_out=np.array([0, 0]))
     assert found.rows_QK.shape == (2, 0)

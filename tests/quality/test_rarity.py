@@ -46,7 +46,7 @@ def test_rarity_equals_the_slow_loop(order: int) -> None:
     np.testing.assert_allclose(found.numpy(), slow_rarity(x, order), atol=2e-6)
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rarity_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     x, bank = maps(), built(maps())
     whole = bank.rarity(x, torch.arange(IMAGES))
     monkeypatch.setattr(module, "_BLOCK_VALUES", 2 * SIDE**2 * len(bank.patches_MD))

@@ -47,7 +47,7 @@ def test_breathing_improves_bad_initialisations() -> None:
     assert breathing.centres_KD.shape == (60, 32)
 
 
-def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_centres_do_not_depend_on_threads_but_on_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalized_features, "BLOCK_ROWS", 64)
     points, _ = mixture(6, 250, noise=2.5)
     with single_threaded():

@@ -220,7 +220,7 @@ def test_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None
     assert page.inner_text("#threshold-value") == "as written"
 
 
-def test_verdicts_filter(judged: Path, visit: Visit) -> None:
+def test_images_are_filtered_by_verdict(judged: Path, visit: Visit) -> None:
     page = visit(judged)
     for name, index in (("Good", 0), ("Unsure", 1), ("Defective", 2)):
         page.click(f"#facets button:has-text('{name}')")

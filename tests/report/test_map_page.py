@@ -192,7 +192,7 @@ def test_a_click_on_a_group_filters_map_and_gallery(report: Path, visit: Visit) 
     assert page.inner_text(".chip span:first-of-type") == "<i>bent</i>"
 
 
-def test_a_lasso_selects(report: Path, visit: Visit) -> None:
+def test_a_lasso_selects_the_images_inside(report: Path, visit: Visit) -> None:
     page = visit(report)
     x, y = place(page, 40)  # rightmost of its circle, whose radius is a tenth of the distance of the first two
     radius = page.evaluate("10 * plot.scale * plot.xs[20] / (110 + 10)")

@@ -17,7 +17,7 @@ from dinocli.report.text import byte_size, cell_text, difference, html_text, mid
         ("\udcff.png", "\\udcff.png"),  # a byte that is not UTF-8, as Python reads it from a folder
     ],
 )
-def test_visible(raw: str, shown: str) -> None:
+def test_control_characters_are_made_visible(raw: str, shown: str) -> None:
     assert visible(raw) == shown
     shown.encode("utf-8")
 
@@ -44,7 +44,7 @@ def test_html_text_closes_no_tag_and_no_attribute() -> None:
         (-math.inf, "-∞"),
     ],
 )
-def test_number(value: float, shown: str) -> None:
+def test_numbers_have_readable_digits(value: float, shown: str) -> None:
     assert number(value) == shown
 
 
@@ -71,7 +71,7 @@ def test_a_cell_keeps_a_long_name_as_its_tooltip() -> None:
     ("size", "shown"),
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (13_420_000, "13.4 MB"), (5e9, "5 GB"), (2e12, "2 TB")],
 )
-def test_byte_size(size: float, shown: str) -> None:
+def test_byte_sizes_have_units(size: float, shown: str) -> None:
     assert byte_size(size) == shown
 
 

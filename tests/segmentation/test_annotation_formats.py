@@ -98,7 +98,7 @@ def test_the_table_has_a_row_a_region_and_one_for_nothing(tmp_path: Path) -> Non
     assert (rows[-1]["segment"], rows[-1]["empty_reason"], rows[-1]["lambda_2"]) == ("0", "smooth", "")
 
 
-def test_categories() -> None:
+def test_category_names_by_segment_and_method() -> None:
     assert category_names([1], "anomaly") == {1: "anomaly"}
     assert category_names([3, 1, 1], "segment") == {1: "segment 1", 3: "segment 3"}
     assert category_names([], "object") == {}

@@ -43,7 +43,7 @@ def test_good_images_can_be_named() -> None:
         assert (fitted.apply(grid).labels()[DEFECT] == 1).all()
 
 
-def test_chance_is_nothing() -> None:
+def test_images_of_noise_alone_are_rarely_flagged() -> None:
     fitted = Anomaly().fit(_folder(10, bad=0))
     rng = np.random.default_rng(9)
     empty_reason = [bool(fitted.apply(FeatureGrid(_surface(rng), 100 + number)).empty_reason) for number in range(40)]
@@ -216,6 +216,6 @@ def test_a_quantile_of_the_images_is_flagged(text: str, flagged: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["high", "1.5", "0", "quantile:", "quantile:2"])
-def test_what_is_no_threshold_is_refused(text: str) -> None:
+def test_invalid_thresholds_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--threshold"):
         Anomaly(threshold=text)

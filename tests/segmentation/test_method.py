@@ -9,7 +9,7 @@ def test_the_highest_map_above_the_threshold_names_a_pixel() -> None:
     assert label_map(soft_Khw, -1).tolist() == [[1, 2, 2]]
 
 
-def test_nothing_here_is_an_empty_label_map() -> None:
+def test_an_empty_result_is_an_empty_label_map() -> None:
     soft_Khw = np.ones((1, 2, 2), np.float32)
     assert PatchMaps(soft_Khw, 0.5, score=1.0).labels().all()
     assert not PatchMaps(soft_Khw, 0.5, score=0.0, empty_reason="all patches look alike").labels().any()

@@ -43,7 +43,7 @@ def test_the_backbone_settles_the_tie(vit: Backbone, convnet: Backbone) -> None:
         ("attention", {}, False, "resnet10t has no attention"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_options_that_do_not_fit_a_method_are_refused(
     convnet: Backbone, name: str, options: dict[str, Any], reference: bool, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):

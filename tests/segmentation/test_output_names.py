@@ -16,7 +16,7 @@ from dinocli.segmentation.output_names import output_stems
         (["./=1+1.png", "./[a]/<b>.png", "./--out.png"], ["=1+1", "[a]/<b>", "--out"]),
     ],
 )
-def test_stems(names: list[str], stems: list[str]) -> None:
+def test_output_stems_are_unique_whatever_the_case(names: list[str], stems: list[str]) -> None:
     assert output_stems(names) == stems
     assert len({stem.casefold() for stem in stems}) == len(names)
 

@@ -43,7 +43,7 @@ def test_regions_put_together_are_the_label_map(connected: bool) -> None:
     np.testing.assert_array_equal(drawn, labels)
 
 
-def test_nothing_has_no_region() -> None:
+def test_an_empty_label_map_has_no_region() -> None:
     assert not list(find_regions(np.zeros((3, 4), np.uint16), np.zeros((3, 4), np.float32), connected=True))
 
 

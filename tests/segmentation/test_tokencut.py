@@ -51,7 +51,7 @@ def test_equals_a_dense_generalised_solver(kind: str) -> None:
     assert vector[np.abs(vector).argmax()] > 0
 
 
-def test_ties_by_hand() -> None:
+def test_affinities_by_hand() -> None:
     features = np.array([[1, 0], [2, 0.1], [0, 1]], np.float32)
     assert affinity(features, 0.2).tolist() == [[1, 1, WEAK_EDGE], [1, 1, WEAK_EDGE], [WEAK_EDGE, WEAK_EDGE, 1]]
     near = np.array([[0, 0], [0, 1], [5, 5]], np.float32)

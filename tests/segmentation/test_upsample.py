@@ -52,7 +52,7 @@ def test_where_there_is_no_edge_the_mask_stays() -> None:
     assert iou(plain, followed) > 0.92
 
 
-def test_nothing_comes_up_far_from_what_was_found() -> None:
+def test_refining_adds_no_segment_far_from_the_coarse_mask() -> None:
     mask = disc()
     far = np.zeros((12, 16), bool)
     far[:, 11:15] = True
@@ -83,7 +83,7 @@ def test_a_constant_map_stays_constant() -> None:
     assert np.abs(soft - 0.625).max() < 1e-4
 
 
-def test_nothing_is_an_empty_label_map_with_its_soft_map() -> None:
+def test_an_empty_mask_keeps_its_soft_map() -> None:
     mask = disc()
     maps = coarse(mask)
     empty_reason = PatchMaps(maps.soft_Khw, maps.threshold, 0.1, empty_reason="smooth")

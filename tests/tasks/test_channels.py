@@ -32,12 +32,19 @@ from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import TINY
+from tests.networks import TWO_BLOCKS
 from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job
 from tests.tasks.segment.discs import Unlike, disc_options
 from tests.tasks.test_export import run_snippet
 
-SETTINGS = ("model.name=test_vit", "run.steps=2", "guard.probe_images=8", "data.channels=[0,1,2,3]", "run.log_every=1")
+SETTINGS = (
+    f"model.name={TWO_BLOCKS}",
+    "run.steps=2",
+    "guard.probe_images=8",
+    "data.channels=[0,1,2,3]",
+    "run.log_every=1",
+)
 
 
 def bands(kind: int, seed: int, side: int = 40) -> NDArray[np.uint8]:
@@ -170,7 +177,9 @@ def test_exports_take_four_channels_and_their_card_runs(
     assert "- Channels: 0, 1, 2, 3 of each file, in this order." in done.card.read_text()
 
 
-def test_what_does_not_fit_is_refused_with_the_option(folder: Path, run: TrainResult, tmp_path: Path) -> None:
+def test_channels_that_do_not_fit_the_weights_are_refused_with_the_option(
+    folder: Path, run: TrainResult, tmp_path: Path
+) -> None:
     own: dict[str, Any] = {"weights": str(run.folder), "model": "", "size": 0}
     with pytest.raises(WeightsError, match="takes 4 channels, and 3 are read: name 4, such as --channels 0,1,2,3"):
         embed(job(folder, tmp_path / "a.npy", channels=(0, 1, 2), **own))

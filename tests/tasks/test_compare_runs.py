@@ -52,7 +52,7 @@ def leave_run(
     return str(folder)
 
 
-def test_what_differs_and_who_is_first(tmp_path: Path) -> None:
+def test_differing_settings_and_the_best_run_are_named(tmp_path: Path) -> None:
     one = leave_run(tmp_path / "one", -2.5, "optim.lr=1e-4", accuracy=0.81)
     other = leave_run(tmp_path / "other", -2.0, "optim.lr=1e-3", outcome="worse", accuracy=0.79)
     found = compare_runs(CompareOptions((one, other)))
@@ -75,7 +75,7 @@ def test_what_differs_and_who_is_first(tmp_path: Path) -> None:
     assert lead(replace(without, runs=[taught, without.runs[1]])) == "These runs have no score in common."
 
 
-def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+def test_incomparable_runs_are_noted(tmp_path: Path) -> None:
     one = leave_run(tmp_path / "one", -2.5)
     images = leave_run(tmp_path / "images", -2.5, inputs_hash="xyz")
     start = leave_run(tmp_path / "start", -2.5, weights={"name": "other", "sha256": "6" * 64})
@@ -121,7 +121,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert any(word.endswith("/b/run") for word in text)
 
 
-def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(WeightsError, match=r"run\.json"):
         compare_runs(CompareOptions((str(tmp_path / "images"),)))

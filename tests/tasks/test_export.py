@@ -293,9 +293,13 @@ def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "kind", ["timm", "safetensors", "torchscript", *(pytest.param(k, marks=pytest.mark.slow) for k in SLOW)]
+    ("kind", "grey"),
+    [
+        *(("timm", False), ("timm", True), ("safetensors", False), ("torchscript", False)),
+        *(pytest.param(kind, True, marks=pytest.mark.slow) for kind in ("safetensors", "torchscript")),
+        *(pytest.param(kind, grey, marks=pytest.mark.slow) for kind in SLOW for grey in (False, True)),
+    ],
 )
-@pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_the_snippet_of_the_card_gives_the_features_of_embed(
     weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, grey: bool

@@ -166,7 +166,7 @@ def test_a_signal_stops_after_a_checkpoint(
 
 
 @pytest.mark.parametrize("world", [1, pytest.param(2, marks=SLOW)])
-def test_what_only_some_runs_remember_is_remembered(images: Path, tmp_path: Path, world: int) -> None:
+def test_lora_anchors_and_warm_up_losses_survive_a_resume(images: Path, tmp_path: Path, world: int) -> None:
     """Killed inside the ten steps that decide when the backbone begins, with some of their losses in the checkpoint."""
     settings = (*LONG, *EXTRAS, f"model.weights={tiny_vit(tmp_path / 'vit')}", "views.global_size=64")
     whole, out = tmp_path / "whole", tmp_path / "run"

@@ -148,7 +148,7 @@ def test_a_saved_classifier_gives_the_same_on_other_features(folder: Path) -> No
         classify(later)
 
 
-def test_groups_and_columns(folder: Path) -> None:
+def test_several_label_columns_need_a_column_or_groups(folder: Path) -> None:
     rows = names(300)[:90]
     columns = {"path": rows, "kind": [r.split("/")[1] for r in rows], "part": [str(i // 6) for i in range(90)]}
     table(folder / "few.csv", **columns)
@@ -185,7 +185,7 @@ def test_one_class_or_a_class_called_unsure_is_refused(folder: Path) -> None:
         classify(options(folder))
 
 
-def test_nothing_is_overwritten(folder: Path) -> None:
+def test_existing_tables_are_not_overwritten(folder: Path) -> None:
     (folder / "suggested.csv").write_text("mine")
     with pytest.raises(UsageError, match="is there already; add --force"):
         classify(options(folder, suggest=3))

@@ -70,7 +70,7 @@ def test_tar_shards_give_the_rows_of_their_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"batch_size": 1}, {"batch_size": 64}, {"workers": 1}, {"workers": 2}])
-def test_nothing_depends_on_batches_and_threads(tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_rows_do_not_depend_on_batches_and_threads(tmp_path: Path, changed: dict[str, Any]) -> None:
     folder = write_images(tmp_path / "images", 11, mixed=True)
     for name, more in (("usual", {}), ("other", changed)):
         embed(job(folder, tmp_path / f"{name}.npy", **more))
@@ -97,7 +97,7 @@ def test_a_bad_image_drops_its_row(tmp_path: Path) -> None:
     assert not (tmp_path / "other.npy").exists()
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_features_are_not_overwritten(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 2)
     (tmp_path / "feats.npy").write_text("mine")
     with pytest.raises(UsageError, match=r"feats\.npy is there already; add --force"):

@@ -43,7 +43,9 @@ ASKED = EmbedOptions()
         ("test_convnext", replace(ASKED, tokens="gem"), 64, "gem", ""),
     ],
 )
-def test_what_is_chosen_and_said(model: str, options: EmbedOptions, images: int, kind: str, words: str) -> None:
+def test_tokens_are_chosen_by_model_and_folder_with_a_reason(
+    model: str, options: EmbedOptions, images: int, kind: str, words: str
+) -> None:
     found, said = chosen_tokens(options, create_backbone(model), images)
     assert found == kind
     assert words in said

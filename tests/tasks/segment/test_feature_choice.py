@@ -64,7 +64,7 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
 
 
-def test_what_was_asked_for_is_taken_and_tried(images: Path, tmp_path: Path) -> None:
+def test_requested_features_are_used_and_their_detections_reported(images: Path, tmp_path: Path) -> None:
     first, again, auto = (
         _run(images, tmp_path / name, Ears(), 96 if name == "auto" else 288, method_options=options)
         for name, options in (("one", {"features": "coarse"}), ("two", {"features": "coarse"}), ("auto", {}))

@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in files(folder) if name != "segment.json"}
 
 
-def test_everything_that_can_be_written(tmp_path: Path) -> None:
+def test_every_output_is_written(tmp_path: Path) -> None:
     images, out = make_discs(tmp_path / "in", ("a.png", "a.jpg", "b/c.tif")), tmp_path / "out"
     asked = {"soft": True, "overlay": True, "yolo": True, "coco": str(out / "masks.coco.json")}
     outcome = segment(disc_options(images, out, **asked), method=Unlike())
@@ -86,14 +86,14 @@ def test_deep_palette_and_thin_images(tmp_path: Path) -> None:
         assert iou(mask_of(tmp_path / "out", name), disc()) > 0.8
 
 
-def test_deep_images(tmp_path: Path) -> None:
+def test_twelve_bits_in_sixteen_are_segmented_as_eight(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(draw(disc()).astype(np.uint16) * 16).save(tmp_path / "in" / "a.png")  # 12 bits of 16
     segment(disc_options(tmp_path / "in", tmp_path / "out", overlay=True), method=Unlike())
     assert iou(mask_of(tmp_path / "out", "a"), disc()) > 0.8
 
 
-def test_nothing_here_is_an_empty_mask_and_a_row(tmp_path: Path) -> None:
+def test_a_flat_image_gets_an_empty_mask_and_a_row_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(np.full((96, 128), 77, np.uint8)).save(tmp_path / "in" / "a.png")
     outcome = segment(disc_options(tmp_path / "in", tmp_path / "out"), method=Unlike())

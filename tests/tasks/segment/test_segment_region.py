@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_lies_outside_a_mask_changes_nothing(name: str) -> None:
+def test_pixels_outside_a_mask_do_not_change_the_result(name: str) -> None:
     y, x = np.mgrid[:20, :24]
     inside_hw = (y - 10) ** 2 + (x - 12) ** 2 < 80
     found = []

@@ -76,7 +76,7 @@ def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) ->
     assert again.regions == segment(_options(done, "chain", maps_from=str(done / "masks"), force=True)).regions
 
 
-def test_what_the_first_command_settled_is_refused(done: Path) -> None:
+def test_options_of_the_first_command_are_refused(done: Path) -> None:
     with pytest.raises(UsageError, match="settles --size, IMAGES"):
         segment(_options(done, "no", maps_from=str(done / "masks"), size=64, inputs=("x",)))
     with pytest.raises(UsageError, match="settles --weights, --size"):

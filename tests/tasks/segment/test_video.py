@@ -128,7 +128,7 @@ def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns == before
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_video_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="cannot be read as a video"):
         unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False)

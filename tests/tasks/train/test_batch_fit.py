@@ -77,7 +77,7 @@ def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkey
     assert within_memory(asked).recipe.run.batch_size == 3
 
 
-def test_real_bytes_decide(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_fits_the_measured_memory(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
     one = batch_fit.measure_memory(context, context.recipe)
     usable = one.bytes_for(8)
     monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: usable)
@@ -92,7 +92,9 @@ def test_real_bytes_decide(context: TrainContext, monkeypatch: pytest.MonkeyPatc
     ("batch_norm", "words"),
     [("frozen", "with the same batch"), ("train", "with batch norm and KoLeo by slices")],
 )
-def test_ways_out(batch: int, slices: int, most: int, fits: int, others: int, batch_norm: str, words: str) -> None:
+def test_error_messages_offer_batch_sizes_and_slices_that_fit(
+    batch: int, slices: int, most: int, fits: int, others: int, batch_norm: str, words: str
+) -> None:
     own = (f"run.batch_size={batch}", f"optim.grad_accum_steps={slices}", "head.batch_norm=false")
     recipe = tiny_recipe(*own, f"model.batch_norm={batch_norm}")
     found = f"--batch-size {fits} would fit; so would --set optim.grad_accum_steps={others}, {words}"

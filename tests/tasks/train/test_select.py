@@ -193,7 +193,7 @@ def test_lost_defects_outweigh_better_retrieval() -> None:
     assert final_verdict(result(), first, None, last).outcome == "better", "20 images are too few"
 
 
-def test_what_statistics_lost_counts_until_training_has_made_up_for_it() -> None:
+def test_defects_lost_by_statistics_count_until_training_regains_them() -> None:
     start, adapted, found = probed(0, 0.5), probed(30, 0.7), np.linspace(0.5, 0.8, 40)
 
     def verdict(by_statistics: float, by_both: float) -> Verdict:

@@ -94,7 +94,7 @@ def run_json(folder: Path) -> dict[str, Any]:
     return data
 
 
-def test_the_run_learns(learnt: TrainResult) -> None:
+def test_a_run_raises_the_knn_accuracy_of_unseen_labels(learnt: TrainResult) -> None:
     """By nearest neighbours, on labels that the run never saw: from 0.53 to 0.68."""
     lines = {line.name: line for line in learnt.labelled}
     accuracy = lines["k-NN accuracy, folder"]
@@ -227,7 +227,7 @@ def test_a_signal_during_the_last_probe_or_the_verdict_leaves_a_run_to_resume(
     assert (outcome.steps, run_json(tmp_path / "run")["status"]) == (2, "finished")
 
 
-def test_what_was_found_is_said(said: tuple[TrainResult, Ears]) -> None:
+def test_model_and_unreadable_images_are_reported(said: tuple[TrainResult, Ears]) -> None:
     result, ears = said
     assert (result.images, result.bad) == (12, 1)
     assert any("vit_of_two_blocks from scratch" in line for line in ears.lines)
@@ -281,7 +281,7 @@ def test_another_seed_is_another_run_and_the_same_is_the_same(
         ("model.trainable=last-99", "last-99"),
     ],
 )
-def test_what_cannot_be_is_said_before_an_image_is_read(
+def test_impossible_parts_are_refused_before_an_image_is_read(
     setting: str, words: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dinocli.tasks.train.setup.survey_images", lambda *_, **__: pytest.fail("images were read"))
