@@ -32,9 +32,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from train_step import COMMON, Loop, PublicDino, write_images
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.engine.build import build_precision
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.device import Precision, pick_device

@@ -31,10 +31,11 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.data.cache import Decoder, open_store
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.config.preprocess import Preprocess, first_channels
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.canvas import Canvas
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import record_function
 
+from dinocli.augment.colour_jitter import blend, shift_hue
 from dinocli.augment.crop import transposed
 from dinocli.augment.draw import Params, draw, pack, to_device, view_major
 from dinocli.augment.focus import Focus
-from dinocli.augment.photometric import apply_chosen, blend, shift_hue
+from dinocli.augment.photometric import apply_chosen
 from dinocli.augment.resample import FULL_SCALE, box_weights, crop_boxes, mean_and_std, normalise
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
 from dinocli.augment.view_words import view_words

@@ -11,9 +11,10 @@ from kornia.augmentation import AugmentationBase2D, RandomGrayscale
 from torch import Tensor
 from torch.profiler import record_function
 
+from dinocli.augment.colour_jitter import PerImageJitter
 from dinocli.augment.crop import AntialiasedCrop
 from dinocli.augment.draw import Params
-from dinocli.augment.photometric import GaussianBlur, PerImageJitter, Solarize, apply_chosen
+from dinocli.augment.photometric import GaussianBlur, Solarize, apply_chosen
 
 
 @dataclass(frozen=True)

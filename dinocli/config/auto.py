@@ -5,12 +5,12 @@ learning rates and few prototypes.
 """
 
 import math
-from dataclasses import dataclass
 
-from dinocli.config.architecture_defaults import DEFAULTS, IMAGES, LORA_MAX_IMAGES, Architecture
+from dinocli.config.architecture_defaults import DEFAULTS, IMAGES, LORA_MAX_IMAGES
 from dinocli.config.load import with_values
 from dinocli.config.preprocess import GREY_OR_RGB
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 
 BATCH = (32, 64, 128, 256, 256)
 PROTOTYPES = (1_024, 1_024, 4_096, 16_384, 65_536)
@@ -32,46 +32,6 @@ SLICE_IMAGES = (8, 16)
 HEAD_LR = 5e-4
 HEAD_WARMUP_STEPS = 100
 SCRATCH_EPOCHS = 100  # the paper's shortest published run
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """The facts that "auto" values depend on.
-
-    Args:
-        images: Number of readable images.
-        pretrained: The run starts from pretrained weights, not from random ones.
-        architecture: Architecture of the backbone.
-        batch_norm: The backbone has batch norm.
-        lora: The backbone has attention layers that LoRA supports.
-        processes: Number of processes that share a batch.
-        distinct: Number of images, near-duplicates counted once; 0: `images`.
-        patch: Patch size of a ViT, pixels; 0 for a convnet.
-        cpu: The run uses no accelerator.
-        fixed_size: Side of the input that the backbone requires, pixels; 0: any.
-        pool: Pooling of the backbone: `cls`, `mean`, or `timm` if there is no choice.
-        max_batch: Largest batch that fits into memory; 0: unknown, or no limit nearby.
-        in_chans: Channels of the network's input.
-    """
-
-    images: int
-    pretrained: bool
-    architecture: Architecture = "vit"
-    batch_norm: bool = False
-    lora: bool = True
-    processes: int = 1
-    distinct: int = 0
-    patch: int = 0
-    cpu: bool = False
-    fixed_size: int = 0
-    pool: str = "timm"
-    max_batch: int = 0
-    in_chans: int = 3
-
-    @property
-    def distinct_images(self) -> int:
-        """Column of the tables: near-duplicates, such as frames of a video, count once."""
-        return self.distinct or self.images
 
 
 IMAGE_COUNT_KEYS = ("run.batch_size", "run.steps", "model.trainable", "head.out_dim", "optim.lr", "optim.layer_decay")
@@ -210,7 +170,7 @@ def trainable(facts: RunFacts) -> str:
     return "lora" if few and facts.lora and DEFAULTS[facts.architecture].lora else "all"
 
 
-def learning_rate(facts: RunFacts, batch: int, part: str = "all") -> float:
+def learning_rate(facts: RunFacts, batch: int, part: str) -> float:
     """Return the peak learning rate of the backbone: that of the paper from scratch, else far less."""
     if not facts.pretrained:
         return 5e-4 * batch / 256

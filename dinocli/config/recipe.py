@@ -3,55 +3,24 @@
 Types and descriptions stand here, default values in `recipes/*.toml` alone. `dinocli.config.auto` resolves "auto" once.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from dinocli.config.preprocess import MAX_CHANNELS
-from dinocli.stored import usable_name
-
-
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("write the smaller value first")
-    return pair
-
-
-MAX_INTEGER = 2**31 - 1
-"""Largest integer setting: steps, images, pixels, seeds."""
-
-Auto = Literal["auto"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
-Pixels = Annotated[int, Field(ge=16)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Scale = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
-PerView = tuple[Fraction, Fraction, Fraction]
-Trainable = Annotated[str, Field(pattern=r"^(all|last-[1-9][0-9]*|lora|attn-proj|norms)$")]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plausible(cls, value: object, info: ValidationInfo) -> object:
-        """Reject values that the types accept: `run.steps=true` would be 1 step, and huge integers overflow."""
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(item, bool) and not _accepts_bool(cls, str(info.field_name)):
-                raise ValueError("write a number or a word, not true or false")
-            if isinstance(item, int) and abs(item) > MAX_INTEGER:
-                raise ValueError(f"a whole number has to lie within {MAX_INTEGER}")
-            if isinstance(item, str):
-                usable_name(item)
-        return value
-
-
-def _accepts_bool(section: type[BaseModel], key: str) -> bool:
-    annotation = section.model_fields[key].annotation
-    return annotation is bool or bool in get_args(annotation)
+from dinocli.config.setting_types import (
+    Auto,
+    Fraction,
+    Interval,
+    NonNegative,
+    PerView,
+    Pixels,
+    Positive,
+    Scale,
+    Section,
+    Share,
+    Trainable,
+)
 
 
 class Model(Section):

@@ -90,11 +90,11 @@ class ImageSample:
     pages: int
     largest_page: int
     unread_channels: int
-    window: tuple[float, float] | None = None
-    channels_first: bool = False
-    absent_nodata: tuple[float, ...] = ()
-    channel_ranges: tuple[tuple[float, float], ...] = ()
-    channel_values: tuple[NDArray[np.float64], ...] = ()
+    window: tuple[float, float] | None
+    channels_first: bool
+    absent_nodata: tuple[float, ...]
+    channel_ranges: tuple[tuple[float, float], ...]
+    channel_values: tuple[NDArray[np.float64], ...]
 
 
 def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | str:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.data.bad_images import UnreadableImage
+from dinocli.data.canvas import Canvas
 from dinocli.data.parallel import in_order
-from dinocli.data.read import Canvas
 from dinocli.data.resident import resident_on
 from dinocli.data.store import Store
 from dinocli.errors import UsageError

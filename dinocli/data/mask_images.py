@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from dinocli.data.canvas import Canvas, rgb
 from dinocli.data.georeference import Georeference
-from dinocli.data.read import Canvas, rgb
 from dinocli.files import write_atomic
 
 Colour = tuple[int, int, int]

@@ -70,7 +70,7 @@ class Decoded:
             masked=None if self.masked is None else self.masked[rows, columns],
         )
 
-    def is_empty(self, missing: Mask | None, alpha: str = "white") -> bool:
+    def is_empty(self, missing: Mask | None, alpha: str) -> bool:
         """Return whether all pixels are nodata (`missing`), not finite, or transparent."""
         if alpha == "white" and self.alpha is not None and not self.alpha.any():
             return True
@@ -137,7 +137,7 @@ def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def over_white(colour: Pixels, alpha: Pixels, *, premultiplied: bool = False) -> Pixels:
+def over_white(colour: Pixels, alpha: Pixels, *, premultiplied: bool) -> Pixels:
     """Composite an image over white.
 
     Transparent pixels hold arbitrary colours, often black; viewers show them white.

@@ -4,34 +4,21 @@ Training, embedding and segmentation all use it with the `Preprocess` stored bes
 sees the pixels that the weights were trained on.
 """
 
-import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Preprocess
+from dinocli.data.canvas import STRIP_RATIO, Canvas, convert_channels, resized, shrunk_size, windows
 from dinocli.data.decode import decode, decode_in_memory, image_size
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels
 from dinocli.data.ranges import PER_IMAGE, check_depth_kind, map_range
 from dinocli.data.region_of_interest import RegionOfInterest, region_box, region_of
 from dinocli.errors import DataError, UsageError
-
-Canvas = NDArray[Any]
-"""An image ready for cropping: (C, h, w), uint8 or uint16; C is `Preprocess.canvas_channels`."""
-
-STRIP_RATIO = 2.5
-"""Aspect ratio (longer / shorter side) above which an image is a strip and is cut into overlapping windows."""
-
-_WINDOW_RATIO = 1.5  # aspect ratio of a window
-_MAX_WINDOWS = 10_000  # of one image
-_MIN_OVERLAP = 0.25  # fraction of a window that neighbours share, so that no object lies only on a border
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class WholeAndRegion(NamedTuple):
@@ -80,7 +67,7 @@ class Reader:
         with Allowance() as allowance:
             canvas, original_size = self._mapped(path, self.short_side, allowance)
             size = shrunk_size(*original_size, self.short_side)
-            canvas = _resized(canvas, original_size, size)
+            canvas = resized(canvas, original_size, size)
         return [np.ascontiguousarray(canvas[:, rows, columns]) for rows, columns in windows(*size)]
 
     def whole(self, path: str) -> Canvas:
@@ -163,7 +150,7 @@ class Reader:
     def _strip_squashed(self, canvas: Canvas, original_size: tuple[int, int]) -> Canvas:
         max_side = round(STRIP_RATIO * self.short_side)
         height, width = shrunk_size(*original_size, self.short_side)
-        return _resized(canvas, original_size, (min(height, max_side), min(width, max_side)))
+        return resized(canvas, original_size, (min(height, max_side), min(width, max_side)))
 
     def _in_range(self, image: Decoded, region: RegionOfInterest | None) -> tuple[Canvas, tuple[int, int]]:
         preprocess = self.preprocess
@@ -173,82 +160,5 @@ class Reader:
         if image.is_empty(missing, preprocess.alpha):
             raise DataError(NO_VALID_PIXEL)
         mapped = map_range(image.without_alpha(preprocess.alpha), preprocess, missing)
-        canvas = _convert_channels(mapped.transpose(2, 0, 1), preprocess.canvas_channels)
+        canvas = convert_channels(mapped.transpose(2, 0, 1), preprocess.canvas_channels)
         return (canvas if region is None else region.filled(canvas)), image.original_size
-
-
-def rgb(canvas: Canvas) -> NDArray[np.uint8]:
-    """Return a canvas as 8-bit RGB, (h, w, 3): the first three channels; two channels become red and green."""
-    canvas_8bit = (canvas >> 8).astype(np.uint8) if canvas.dtype == np.uint16 else canvas
-    rgb_3hw = np.repeat(canvas_8bit, 3, axis=0) if len(canvas_8bit) == 1 else canvas_8bit[:3]
-    if len(rgb_3hw) == 2:
-        rgb_3hw = np.concatenate([rgb_3hw, np.zeros_like(rgb_3hw[:1])])
-    return np.ascontiguousarray(rgb_3hw.transpose(1, 2, 0))
-
-
-def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Return (h, w) downscaled to a shorter side of `short_side`, aspect ratio kept; smaller sizes stay unchanged."""
-    short = min(height, width)
-    if short <= short_side:
-        return height, width
-    return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
-
-
-def scaled(canvas: Canvas, size: tuple[int, int]) -> Canvas:
-    """Resize a canvas of `Reader.full` to (height, width), bicubic with antialiasing."""
-    return _resized(canvas, canvas.shape[1:], size)
-
-
-def windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield (rows, columns) of each canvas of an image: the whole image, or the overlapping windows of a strip.
-
-    Raises:
-        DataError: A strip of more than 10,000 windows.
-    """
-    short, long = sorted((height, width))
-    if long <= STRIP_RATIO * short:
-        yield slice(0, height), slice(0, width)
-        return
-    length = round(_WINDOW_RATIO * short)
-    count = 1 + math.ceil((long - length) / (length * (1 - _MIN_OVERLAP)))
-    if count > _MAX_WINDOWS:
-        raise DataError(f"a strip of {width} x {height} pixels would be {count:,} windows; cut it into images first")
-    for start in np.linspace(0, long - length, count).round().astype(int).tolist():
-        window = slice(start, start + length)
-        yield (window, slice(0, width)) if height > width else (slice(0, height), window)
-
-
-def _convert_channels(canvas: Canvas, wanted: int) -> Canvas:
-    """Convert RGB to grey or grey to RGB, as the dataset needs; any other number of channels has to match."""
-    count = len(canvas)
-    if count == wanted:
-        return canvas
-    if (count, wanted) == (3, 1):
-        luma: Canvas = np.rint(np.tensordot(_LUMA, canvas.astype(np.float32), axes=1)).astype(canvas.dtype)
-        return luma[None]
-    if (count, wanted) == (1, 3):
-        return np.repeat(canvas, 3, axis=0)
-    raise DataError(f"{count} channel{'s' * (count > 1)}, and {wanted} are needed: select them with --channels")
-
-
-def _resized(canvas: Canvas, original_size: tuple[int, int], size: tuple[int, int]) -> Canvas:
-    """Resize with PIL: bicubic with antialiasing; dtypes without a PIL mode as float.
-
-    Args:
-        canvas: (C, h, w), at the original size, or at 1/2, 1/4 or 1/8 of it, rounded up, from the JPEG decoder.
-        original_size: (h, w) of the file. The decoder's last row and column can stand for fewer pixels than the others;
-            only their valid part is resampled, since the result would otherwise be stretched by up to one pixel.
-        size: (h, w) of the result.
-    """
-    if canvas.shape[1:] == original_size == size:
-        return canvas
-    factor = round(max(original_size) / max(canvas.shape[1:]))
-    box = (0.0, 0.0, original_size[1] / factor, original_size[0] / factor)
-    if canvas.dtype == np.uint8 and len(canvas) in GREY_OR_RGB:
-        image = Image.fromarray(canvas[0] if len(canvas) == 1 else np.ascontiguousarray(canvas.transpose(1, 2, 0)))
-        resized: Canvas = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box))
-        return resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1)
-    planes = [Image.fromarray(plane.astype(np.float32)) for plane in canvas]
-    resized = np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BICUBIC, box)) for plane in planes])
-    rounded: Canvas = np.rint(resized.clip(0, np.iinfo(canvas.dtype).max)).astype(canvas.dtype)
-    return rounded

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.bad_images import BadLimit, UnreadableImage
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.canvas import Canvas
+from dinocli.data.read import Reader
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 

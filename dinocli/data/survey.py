@@ -36,6 +36,9 @@ _MAX_SHOWN = 8
 _HEADROOM = 0.1
 """Fraction of the measured range added at both ends by ``auto``: defects may be brighter or darker than any sample."""
 
+_CHECKED_IMAGES = 16
+"""Number of images that are compared with a stored preprocessing."""
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -159,18 +162,20 @@ def survey(
     )
 
 
-def check_stored(images: ImageList, preprocess: Preprocess, sample: int = 16) -> list[str]:
+def check_stored(images: ImageList, preprocess: Preprocess) -> list[str]:
     """Return notes on images that may not fit the stored preprocessing they are read with.
 
     Args:
         images: The dataset.
         preprocess: Stored preprocessing.
-        sample: Number of images to read. If none is readable, there are no notes: reading the dataset reports that.
+
+    Returns:
+        Notes on a sample of the images. If none is readable, there are none: reading the dataset reports that.
     """
     p = preprocess
     reading = SourceReading(p.channels, p.page, p.nodata, p.z, p.roi)
     try:
-        samples, _ = _samples(images, reading, sample, seed=0)
+        samples, _ = _samples(images, reading, _CHECKED_IMAGES, seed=0)
     except DataError:
         return []
     same_kind = [image for image in samples if p.source in ("", depth_kind(image.dtype))]

@@ -86,7 +86,7 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def parse_table(text: str, *, wanted: str = "") -> list[TableRow]:
+def parse_table(text: str, *, wanted: str) -> list[TableRow]:
     """Split a table into rows; empty rows are left out.
 
     Args:

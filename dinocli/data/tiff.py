@@ -85,7 +85,7 @@ def tiff_size(source: Source, page: int) -> tuple[int, int]:
         return page_size(page_of(file, page))
 
 
-def tiff_pages(source: Source, channels: Channels = (), z: str = "") -> tuple[int, int]:
+def tiff_pages(source: Source, channels: Channels, z: str) -> tuple[int, int]:
     """Return the number of pages, at most `MAX_COUNTED_PAGES`, and the index of the first with the most pixels.
 
     Pages that are read as channels or along z are not counted.

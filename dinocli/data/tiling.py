@@ -90,7 +90,7 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     return [min(number * step, length - size) for number in range(count)]
 
 
-def grid_tiles(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int = 1) -> Iterator[GridTile]:
+def grid_tiles(grid: tuple[int, int], tile: tuple[int, int], overlap: int, *, align: int) -> Iterator[GridTile]:
     """Yield the tiles of a feature grid, row by row, evenly spaced.
 
     Args:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocli.config.auto import RunFacts
 from dinocli.config.load import flat
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.dino.teacher import make_teacher
 from dinocli.engine.build_views import build_views
 from dinocli.engine.checkpoint import Checkpointer

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.canvas import Canvas
 from dinocli.data.parallel import in_order
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes

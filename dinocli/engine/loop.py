@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Checkpointer
+from dinocli.engine.collapse import Row, advice, best_of
 from dinocli.engine.compilation import compiled_step
 from dinocli.engine.distributed import any_rank, from_main
-from dinocli.engine.monitor import Monitor, Row, Timing, advice, best_of
+from dinocli.engine.monitor import Monitor, Timing
 from dinocli.engine.probe import Probe
 from dinocli.engine.signals import Signals
 from dinocli.engine.step import Learner

@@ -1,4 +1,4 @@
-"""Metrics of every step, and the collapse rules that stop a run.
+"""Metrics of every step, and the collapse that stops a run.
 
 The device is read rarely and in bulk: metrics stay on the device until `flush`, so that logging never synchronises.
 """
@@ -13,23 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinocli.engine.collapse import Row, best_of, feature_collapse, output_collapse
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_atomic
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.probe_result import ProbeResult
 
-UNIFORM_ENTROPY, UNIFORM_KL = 0.98, 0.01
-ONE_HOT_ENTROPY, ONE_HOT_MARGINAL = 0.02, 0.1
-"""Shares of ln K: a uniform output has a higher entropy and a lower KL, a one-hot output lower entropies."""
-
-MIN_SCORE_SHARE = {"feature_std": 0.25, "rankme": 0.5}
-"""Share of the largest earlier probe score below which the features have collapsed."""
-
 NON_FINITE_IN_A_ROW = 3
 """Consecutive non-finite steps that stop a run."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -110,17 +102,8 @@ class Monitor:
         if len(result.defects_N):
             scores[KEY] = result.defect_score
         self._write([{"step": result.step, "probe": scores}])
-        if result.step < self.armed_at or len(self.probe_results) < 3:
-            return
-        *earlier, before, last = self.probe_results
-        if not last.scores.finite:
-            self.stop_reason = "the teacher gives features that are not finite"
-        for name, share in MIN_SCORE_SHARE.items():
-            highest = max(getattr(result.scores, name) for result in earlier)
-            if getattr(before.scores, name) < share * highest > getattr(last.scores, name):
-                self.stop_reason = (
-                    f"the features collapsed: {name} fell from {highest:.3g} to {getattr(last.scores, name):.3g}"
-                )
+        if result.step >= self.armed_at:
+            self.stop_reason = feature_collapse(self.probe_results) or self.stop_reason
 
     @property
     def best(self) -> ProbeResult | None:
@@ -187,10 +170,9 @@ class Monitor:
         if self._non_finite >= NON_FINITE_IN_A_ROW:
             self.stop_reason = f"{self._non_finite} steps in a row gave values that are not finite"
         armed = row["step"] > self.armed_at and finite
-        uniform = armed and row["entropy"] > UNIFORM_ENTROPY and row["kl"] / self.log_k < UNIFORM_KL
-        one_hot = armed and row["entropy"] < ONE_HOT_ENTROPY and row["marginal_entropy"] < ONE_HOT_MARGINAL
-        self._uniform = self._uniform + 1 if uniform else 0
-        self._one_hot = self._one_hot + 1 if one_hot else 0
+        kind = output_collapse(row, self.log_k) if armed else None
+        self._uniform = self._uniform + 1 if kind == "uniform" else 0
+        self._one_hot = self._one_hot + 1 if kind == "one-hot" else 0
         if self._uniform >= self.window:
             self.stop_reason = (
                 f"the loss sits at ln K = {self.log_k:.2f}: every image gets the same uniform output (uniform collapse)"
@@ -212,32 +194,6 @@ class Monitor:
                 self.tracker_errors.append(
                     f"{type(tracker).__name__} takes no more metrics: {error}; metrics.jsonl has them all"
                 )
-
-
-def best_of(results: Sequence[ProbeResult]) -> ProbeResult | None:
-    """Return the adapted probe result with the highest selection score, the latest of equals.
-
-    The first result is the start and no candidate, nor is a result whose RankMe is below half of an earlier one.
-    """
-    candidates: list[ProbeResult] = []
-    for number, result in enumerate(results):
-        highest = max((earlier.scores.rankme for earlier in results[:number] if earlier.scores.finite), default=0.0)
-        if number and result.scores.finite and result.scores.rankme >= MIN_SCORE_SHARE["rankme"] * highest:
-            candidates.append(result)
-    return max(reversed(candidates), key=lambda result: result.selection_score, default=None)
-
-
-ADVICE = {
-    "finite": "lower the learning rate, or compute in float32 (--set run.precision=fp32)",
-    "uniform": "lower the teacher's temperature (--set dino.teacher_temp=0.03) or the learning rate",
-    "one-hot": "raise the teacher's temperature or lower its momentum (--set dino.teacher_momentum=0.99)",
-    "features": "lower the learning rate (--set optim.lr=...) or the number of steps",
-}
-
-
-def advice(stop_reason: str) -> str:
-    """Return the advice for a stop reason of the monitor."""
-    return next(what for word, what in ADVICE.items() if word in stop_reason)
 
 
 def _flat(row: Row) -> Row:

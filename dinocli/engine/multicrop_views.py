@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess, first_channels
+from dinocli.config.run_facts import RunFacts
 from dinocli.data.read import Reader
 from dinocli.engine.build_views import build_views
 

@@ -10,6 +10,7 @@ with a synthetic defect.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -35,7 +36,6 @@ from dinocli.quality.shared_neighbours import shared_neighbours
 PROBE_BATCH = 32  # 64 images of 224 px take 1.4 GB more in a small convnet, and are not faster on a CPU
 PASSES_WITHOUT_DEFECTS = 3
 """Passes over the images per measurement: whole images, crops, quadrants; those with synthetic defects follow."""
-
 
 Batches = Iterator[tuple[Tensor, list[int]]]
 """Normalised pixels of a batch, and the indices of its images in the store."""
@@ -118,14 +118,14 @@ class Probe:
             backbone: On the device of the loader.
             tokens: Kind of features; by default the pooled feature, which training optimises.
         """
-        clean_ND, rows = self._extract(backbone, self._whole(), tokens)
-        crop_ND, _ = self._extract(backbone, self._crops(), tokens)
-        quadrants_MD, _ = self._extract(backbone, self._quadrants(backbone), tokens)
+        features = partial(_features, backbone, advance=self.advance, tokens=tokens)
+        clean_ND, rows = features(self._whole())
+        crop_ND, _ = features(self._crops())
+        quadrants_MD, _ = features(self._quadrants(backbone))
         quadrants_4ND = quadrants_MD.reshape(-1, QUADRANTS, quadrants_MD.shape[1]).swapaxes(0, 1)
         places = [self._places[row] for row in rows]
         defects = [
-            (self._extract(backbone, self._defects(kind_N, drawn_NF), tokens)[0], kind_N[places].numpy())
-            for kind_N, drawn_NF in self._passes
+            (features(self._defects(kind_N, drawn_NF))[0], kind_N[places].numpy()) for kind_N, drawn_NF in self._passes
         ]
         return ProbeFeatures(rows, clean_ND, crop_ND, quadrants_4ND, defects)
 
@@ -155,8 +155,12 @@ class Probe:
             yield normalise(defect_BCSS, self.preprocess.mean, self.preprocess.std), batch.rows
 
     def _quadrants(self, backbone: Backbone) -> Batches:
-        """Yield the quadrants of each whole image, image-major; upscaled for a model of fixed input size."""
-        side = quadrant_side(self.preprocess.size, backbone)
+        """Yield the quadrants of each whole image, image-major.
+
+        Their side is a multiple of the patch size; they are upscaled for a model of fixed input size.
+        """
+        patch = backbone.patch or 1
+        side = max(1, self.preprocess.size // 2 // patch) * patch
         first, last = slice(side), slice(-side, None)
         for image_B3SS, rows in self._whole():
             corners = [image_B3SS[:, :, down, across] for down in (first, last) for across in (first, last)]
@@ -171,9 +175,6 @@ class Probe:
             (crops_B3SS,) = self.crop(batch.pixels_BCHW, batch.sizes_B2, **place)
             yield crops_B3SS, batch.rows
 
-    def _extract(self, backbone: Backbone, batches: Batches, tokens: Extractor) -> tuple[Features, list[int]]:
-        return _features(backbone, batches, self.advance, tokens)
-
 
 def forwards_per_image(backbone: Backbone, *, defects: bool) -> int:
     """Return the cost of a probe image in forward passes: image, crop, quadrants, and a copy with a synthetic defect.
@@ -181,12 +182,6 @@ def forwards_per_image(backbone: Backbone, *, defects: bool) -> int:
     Four quadrants cost as much as one image, or four if a model of fixed input size needs them upscaled.
     """
     return 2 + defects + (QUADRANTS if backbone.fixed_size else 1)
-
-
-def quadrant_side(size: int, backbone: Backbone) -> int:
-    """Return the side in pixels of a quadrant of an image of `size` pixels, a multiple of the patch size."""
-    patch = backbone.patch or 1
-    return max(1, size // 2 // patch) * patch
 
 
 def whole_features(

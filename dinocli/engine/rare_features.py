@@ -162,14 +162,13 @@ class RareFit:
 
     Args:
         kind: One of `dinocli.models.token_kinds.FITTED`.
-        seed: Seed of the sample of patches in the banks.
         similarity_change: That of the weights (`WeightsInfo`). Adapted weights have removed what the images of a folder
             share; the share of the rare part is that of the weights before.
     """
 
-    def __init__(self, kind: str, seed: int = 0, similarity_change: float = 0.0) -> None:
-        self.similarity_change = similarity_change
-        self.kind, self._builders = kind, {name: BankBuilder(seed=seed) for name in MAPS}
+    def __init__(self, kind: str, similarity_change: float = 0.0) -> None:
+        self.kind, self.similarity_change = kind, similarity_change
+        self._builders = {name: BankBuilder() for name in MAPS}
         self._stored: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
         self._images: dict[str, int] = {}
         self._grids, self._free_bytes = 0, MAX_MAP_BYTES

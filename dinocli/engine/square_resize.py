@@ -15,7 +15,7 @@ from torch import Tensor
 from dinocli.augment.draw import to_device
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import STRIP_RATIO, Canvas
+from dinocli.data.canvas import STRIP_RATIO, Canvas
 
 CANVAS_PER_SIDE = 2
 """Shorter side of a canvas relative to the side of the square, as in the recipes for training (448 for 224)."""

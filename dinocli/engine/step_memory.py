@@ -90,7 +90,7 @@ class StepMemory:
         """Return the memory of a step with a number of images at once."""
         return int(self.fixed + images * self.per_image)
 
-    def fits(self, parts: int = 1) -> int:
+    def fits(self, parts: int) -> int:
         """Return the largest batch size that fits; 0 if none does.
 
         Args:
@@ -106,7 +106,7 @@ class StepMemory:
         return parts * (3 * power // 2 if power >= SMALL_BATCH and 3 * power <= 2 * images else power)
 
 
-def usable_bytes(device: torch.device, processes: int = 1) -> float:
+def usable_bytes(device: torch.device, processes: int) -> float:
     """Return the memory that tensors may take on a device; infinite if the free memory is unknown.
 
     Args:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Statistic = Literal["balanced accuracy", "macro F1"]
-DRAWS = 1000
-"""Default number of bootstrap samples."""
+DRAWS, PAIRED_DRAWS = 1000, 2000
+"""Default numbers of bootstrap samples: of scores, and of differences, whose interval is compared with 0."""
 
 
 class ScoreInterval(NamedTuple):
@@ -87,7 +87,7 @@ def paired_bootstrap(
     end_N: NDArray[np.floating],
     *,
     groups_N: NDArray[Any] | None = None,
-    draws: int = 2000,
+    draws: int = PAIRED_DRAWS,
     seed: int = 0,
 ) -> Difference:
     """Return the mean of end - start and its interval; pairs are resampled, so the difficulty of images cancels out.
@@ -118,8 +118,6 @@ def bootstrap_predictions(
     statistic: Statistic,
     *,
     groups_N: NDArray[Any] | None = None,
-    draws: int = 2000,
-    seed: int = 0,
 ) -> Difference:
     """Return the difference of a score between two sets of predictions, and its interval.
 
@@ -132,8 +130,6 @@ def bootstrap_predictions(
         end_N: Predictions by the end, in the same order.
         statistic: Name of the score.
         groups_N: One group per image; whole groups are resampled.
-        draws: Number of bootstrap samples.
-        seed: Seed of the resampling.
 
     Returns:
         Score of end - score of start.
@@ -141,7 +137,7 @@ def bootstrap_predictions(
     names, code = np.unique(np.concatenate([labels_N, start_N, end_N]), return_inverse=True)
     combinations_K3, combination_N = np.unique(code.reshape(3, -1).T, axis=0, return_inverse=True)
     unit_N = _units(len(combination_N), groups_N)
-    drawn = (counts_U[unit_N] for counts_U in resampled_counts(int(unit_N.max()) + 1, draws, seed))
+    drawn = (counts_U[unit_N] for counts_U in resampled_counts(int(unit_N.max()) + 1, PAIRED_DRAWS, seed=0))
     counts_SK = np.stack([np.bincount(combination_N, weights_N, len(combinations_K3)) for weights_N in drawn])
 
     def change(counts: NDArray[np.number]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from dinocli.quality.knn import TEMPERATURE
 from dinocli.quality.normalized_features import NormalizedFeatures, unit_rows32
 
 METHODS = ("linear", "knn", "mean")
@@ -24,8 +25,6 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Candidates for C of the linear probe (inverse L2 penalty), for rows of length 1."""
 NEIGHBOURS = (1, 3, 5, 10, 20)
 """Candidates for k."""
-TEMPERATURE = 0.07
-"""A neighbour votes with the weight exp(cosine / temperature), as in `quality.knn`."""
 
 _MAX_ITERATIONS = 300
 MIN_PROBABILITY = 1e-6

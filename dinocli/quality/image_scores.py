@@ -27,10 +27,10 @@ class Confusion(NamedTuple):
     true_negative: int
 
 
-def image_score(map_hw: NDArray[np.floating], top: float = TOP_FRACTION) -> float:
-    """Return the mean of the highest values of a map, at least one: the maximum alone can be noise."""
+def image_score(map_hw: NDArray[np.floating]) -> float:
+    """Return the mean of the highest `TOP_FRACTION` of a map, at least one value: the maximum alone can be noise."""
     flat = map_hw.reshape(-1)
-    count = max(1, round(top * flat.size))
+    count = max(1, round(TOP_FRACTION * flat.size))
     return float(np.partition(flat, flat.size - count)[-count:].mean())
 
 

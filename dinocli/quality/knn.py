@@ -3,51 +3,17 @@
 Shapes: N images, G gallery images, Q queries, D width, C classes, R rows of one block, k neighbours.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from dinocli.errors import DataError
 from dinocli.quality.cosine import similarity_blocks, unit_rows
 
-
-def knn_classify(
-    features_ND: NDArray[np.floating],
-    labels_N: NDArray[Any],
-    *,
-    k: int = 20,
-    temperature: float = 0.07,
-    groups_N: NDArray[Any] | None = None,
-    learn_N: NDArray[np.bool_] | None = None,
-) -> NDArray[Any]:
-    """Predict every label by weighted k-NN over the other images.
-
-    Each neighbour votes for its label with the weight exp(cosine / temperature). Consecutive frames are almost copies
-    and would vote for each other: give them a common group, whose images are not neighbours of each other.
-
-    Args:
-        features_ND: Finite features.
-        labels_N: One label per image, of any sortable type.
-        k: Number of neighbours, reduced to N - 1 in small sets.
-        temperature: Temperature of the weights; smaller values give the nearest neighbours more weight.
-        groups_N: One group per image (a part, a slide, a patient); without it only the image itself is left out.
-        learn_N: Gallery images; only the others are predicted. Without it every image is in the gallery and is
-            predicted.
-
-    Returns:
-        One label per predicted image, in their order, of the type of `labels_N`.
-
-    Raises:
-        DataError: No gallery image is left.
-
-    Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with DINO's k and temperature. Departs: leave-one-out.
-    """
-    classes_C = np.unique(labels_N)
-    blocks = _voting(features_ND, labels_N, k, temperature, groups_N, learn_N)
-    return np.asarray(classes_C[np.concatenate([votes_RC.argmax(axis=1) for *_, votes_RC in blocks])])
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+"""k, and temperature of the votes, as in DINO."""
 
 
 class NeighbourVotes(NamedTuple):
@@ -66,48 +32,49 @@ class NeighbourVotes(NamedTuple):
     nearest_Qk: NDArray[np.intp]
 
 
+def knn_classify(
+    features_ND: NDArray[np.floating],
+    labels_N: NDArray[Any],
+    *,
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+    groups_N: NDArray[Any] | None = None,
+    learn_N: NDArray[np.bool_] | None = None,
+) -> NDArray[Any]:
+    """Predict every label as `knn_votes`: one label per predicted image, in their order, of the type of `labels_N`."""
+    return knn_votes(
+        features_ND, labels_N, k=k, temperature=temperature, groups_N=groups_N, learn_N=learn_N
+    ).predicted_Q
+
+
 def knn_votes(
     features_ND: NDArray[np.floating],
     labels_N: NDArray[Any],
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
     groups_N: NDArray[Any] | None = None,
     learn_N: NDArray[np.bool_] | None = None,
 ) -> NeighbourVotes:
-    """Predict as `knn_classify`, and return confidence and neighbours too.
+    """Predict every label by weighted k-NN over the other images.
+
+    Each neighbour votes for its label with the weight exp(cosine / temperature). Consecutive frames are almost copies
+    and would vote for each other: give them a common group, whose images are not neighbours of each other.
 
     Args:
         features_ND: Finite features.
-        labels_N: One label per image.
-        k: Number of neighbours.
-        temperature: Temperature of the weights.
-        groups_N: One group per image.
-        learn_N: Gallery images.
+        labels_N: One label per image, of any sortable type.
+        k: Number of neighbours, reduced to N - 1 in small sets.
+        temperature: Temperature of the weights; smaller values give the nearest neighbours more weight.
+        groups_N: One group per image (a part, a slide, a patient); without it only the image itself is left out.
+        learn_N: Gallery images; only the others are predicted. Without it every image is in the gallery and is
+            predicted.
 
     Raises:
         DataError: No gallery image is left.
+
+    Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with DINO's k and temperature. Departs: leave-one-out.
     """
-    classes_C, class_N = np.unique(labels_N, return_inverse=True)
-    blocks = []
-    for query_R, cosine_Rk, nearest_Rk, votes_RC in _voting(features_ND, labels_N, k, temperature, groups_N, learn_N):
-        share_RC = votes_RC / votes_RC.sum(axis=1, keepdims=True)
-        order_Rk = np.argsort(-cosine_Rk, axis=1, kind="stable")
-        sorted_Rk = np.take_along_axis(np.where(np.isfinite(cosine_Rk), nearest_Rk, -1), order_Rk, 1)
-        own_R = np.take_along_axis(share_RC, class_N[query_R, None], 1)[:, 0]
-        blocks.append((classes_C[share_RC.argmax(axis=1)], share_RC.max(axis=1), own_R, sorted_Rk))
-    return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-
-
-def _voting(
-    features_ND: NDArray[np.floating],
-    labels_N: NDArray[Any],
-    k: int,
-    temperature: float,
-    groups_N: NDArray[Any] | None,
-    learn_N: NDArray[np.bool_] | None,
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield blocks of query rows, cosines of their neighbours, rows of their neighbours, and votes per class."""
     count = len(features_ND)
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
     group_N = np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
@@ -116,17 +83,31 @@ def _voting(
     gallery_G, query_Q = gallery_and_queries(count, learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
     cut = len(gallery_G) - min(k, len(gallery_G) - (learn_N is None))
+    blocks = []
     for index_R, cosine_RG in similarity_blocks(units_ND[query_Q], units_ND[gallery_G]):
+        query_R = query_Q[index_R]
         # Gives weight 0. An image is always in its own group.
-        cosine_RG[group_N[query_Q[index_R], None] == group_N[gallery_G]] = -np.inf
+        cosine_RG[group_N[query_R, None] == group_N[gallery_G]] = -np.inf
         places_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
         cosine_Rk, nearest_Rk = np.take_along_axis(cosine_RG, places_Rk, 1), gallery_G[places_Rk]
-        yield (
-            query_Q[index_R],
-            cosine_Rk,
-            nearest_Rk,
-            _votes(cosine_Rk, class_N[nearest_Rk], len(classes_C), temperature),
-        )
+        votes_RC = _votes(cosine_Rk, class_N[nearest_Rk], len(classes_C), temperature)
+        share_RC = votes_RC / votes_RC.sum(axis=1, keepdims=True)
+        order_Rk = np.argsort(-cosine_Rk, axis=1, kind="stable")
+        sorted_Rk = np.take_along_axis(np.where(np.isfinite(cosine_Rk), nearest_Rk, -1), order_Rk, 1)
+        own_R = np.take_along_axis(share_RC, class_N[query_R, None], 1)[:, 0]
+        blocks.append((classes_C[votes_RC.argmax(axis=1)], share_RC.max(axis=1), own_R, sorted_Rk))
+    return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _votes(
+    cosine_Rk: NDArray[np.float32], class_Rk: NDArray[np.intp], classes: int, temperature: float
+) -> NDArray[np.float64]:
+    """Sum the weights per class, (R, C); relative to the largest of the row, to avoid overflow."""
+    best_R1 = cosine_Rk.max(axis=1, keepdims=True)
+    weight_Rk = np.exp((cosine_Rk - best_R1).astype(np.float64) / temperature)
+    votes_RC = np.zeros((len(cosine_Rk), classes))
+    np.add.at(votes_RC, (np.arange(len(cosine_Rk))[:, None], class_Rk), weight_Rk)
+    return votes_RC
 
 
 def gallery_and_queries(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -149,22 +130,9 @@ def accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
 
 def balanced_accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the mean recall over the classes, 0 to 1; chance is 1 / classes."""
-    classes_C, class_N = np.unique(labels_N, return_inverse=True)
-    right_C = np.bincount(class_N, labels_N == predicted_N, len(classes_C))
-    return float((right_C / np.bincount(class_N)).mean())
+    return float(recall_score(labels_N, predicted_N, labels=np.unique(labels_N), average="macro"))
 
 
 def macro_f1(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the unweighted mean F1 over the classes, 0 to 1: a rare defect counts as much as the good parts."""
     return float(f1_score(labels_N, predicted_N, average="macro", zero_division=0))
-
-
-def _votes(
-    cosine_Rk: NDArray[np.float32], class_Rk: NDArray[np.intp], classes: int, temperature: float
-) -> NDArray[np.float64]:
-    """Sum the weights per class, (R, C); relative to the largest of the row, to avoid overflow."""
-    best_R1 = cosine_Rk.max(axis=1, keepdims=True)
-    weight_Rk = np.exp((cosine_Rk - best_R1).astype(np.float64) / temperature)
-    votes_RC = np.zeros((len(cosine_Rk), classes))
-    np.add.at(votes_RC, (np.arange(len(cosine_Rk))[:, None], class_Rk), weight_Rk)
-    return votes_RC

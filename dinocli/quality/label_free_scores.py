@@ -15,12 +15,12 @@ from dinocli.quality.score_table import Score
 from dinocli.quality.scores import alpha_req, feature_std, rankme, uniformity
 
 
-def feature_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating] | None = None) -> list[Score]:
+def feature_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floating]) -> list[Score]:
     """Return the scores of a single set of features. None of them has a direction that means better.
 
     Args:
         features_ND: Finite features, N >= 2.
-        pooled_ND: Pooled features of the same images, used to count near-duplicates; None takes `features_ND`.
+        pooled_ND: Pooled features of the same images, used to count near-duplicates.
     """
     name = f"share of images with a near duplicate (cosine {SAME_COSINE:g})"
     return [
@@ -28,7 +28,7 @@ def feature_scores(features_ND: NDArray[np.floating], pooled_ND: NDArray[np.floa
         Score("rankme", "RankMe, effective dimensions (centred)", rankme(features_ND)),
         Score("alpha_req", "alpha-ReQ, decay of the spectrum (about 1 is healthy)", alpha_req(features_ND)),
         Score("uniformity", "uniformity (lower is more even)", uniformity(features_ND)),
-        Score("near_duplicates", name, _duplicates(features_ND if pooled_ND is None else pooled_ND)),
+        Score("near_duplicates", name, _duplicates(pooled_ND)),
     ]
 
 

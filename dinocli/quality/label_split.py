@@ -21,9 +21,9 @@ def split_labels(
     groups: Sequence[str] | None,
     names: Sequence[str],
     *,
-    train: str = "",
-    test: str = "",
-    seed: int = 0,
+    train: str,
+    test: str,
+    seed: int,
 ) -> tuple[list[LabelSplit], list[str]]:
     """Return the images that can be evaluated by each label column.
 
@@ -35,8 +35,8 @@ def split_labels(
         columns: Labels of each image by column; empty for unlabelled images.
         groups: Group of each image; None where every image is its own.
         names: Name of each image.
-        train: Training images, as a pattern or a folder.
-        test: Test images, as a pattern or a folder; one of the two suffices.
+        train: Training images, as a pattern or a folder; empty for no split, or all but `test`.
+        test: Test images, likewise; one of the two suffices.
         seed: Seed of the sample, for more than `MAX_IMAGES` images.
 
     Returns:

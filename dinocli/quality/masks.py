@@ -90,7 +90,7 @@ def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
     return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
 
 
-def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS, seed: int = 0) -> ScoreInterval:
+def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS) -> ScoreInterval:
     """Return the IoU (or Dice) over the pooled pixels of all images: large images and objects weigh more."""
     counts_N4 = np.array(overlaps_N, dtype=np.float64).reshape(-1, 4)
 
@@ -99,4 +99,4 @@ def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = D
         above, below = (2 * both, mask + truth) if dice else (both, either)
         return float(above / below) if below else 1.0
 
-    return bootstrap(pooled, len(counts_N4), draws=draws, seed=seed)
+    return bootstrap(pooled, len(counts_N4), draws=draws)

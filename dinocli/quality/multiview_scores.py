@@ -12,6 +12,10 @@ from scipy.special import entr
 
 from dinocli.quality.cosine import unit_rows
 
+RIDGE = 1e-4
+"""Of LiDAR: added to the diagonal of the within-image covariance, as a share of the mean between-image variance of a
+dimension, so that a direction without variance between views cannot outweigh all others."""
+
 
 def alignment(clean_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating]) -> float:
     """Return the mean squared distance between an augmented view and its image, L2-normalised.
@@ -36,7 +40,7 @@ def alignment(clean_ND: NDArray[np.floating], augmented_ND: NDArray[np.floating]
     return float(np.square(unit_rows(clean_ND) - unit_rows(augmented_ND)).sum(axis=1).mean())
 
 
-def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
+def lidar(views_QND: NDArray[np.floating]) -> float:
     """Return LiDAR: the effective rank of the between-image scatter, whitened by the within-image scatter.
 
     Noise that raises RankMe does not raise LiDAR: each direction counts by the variance between images in units of the
@@ -45,8 +49,6 @@ def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
 
     Args:
         views_QND: Finite features of several augmented views of each image, Q >= 2, N >= 2.
-        ridge: Added to the diagonal of the within-image covariance, as a share of the mean between-image variance of a
-            dimension, so that a direction without variance between views cannot outweigh all others.
 
     Returns:
         exp of the entropy of the eigenvalues of W^-1/2 B W^-1/2, 1 to min(N - 1, D); 0 if all images have the same
@@ -68,7 +70,7 @@ def lidar(views_QND: NDArray[np.floating], *, ridge: float = 1e-4) -> float:
     floor = np.square(centred_ND).sum() / (len(mean_ND) - 1) / width
     if floor <= np.finfo(np.float32).eps ** 2 * np.square(rows_QND).mean():
         return 0.0
-    within_DD = within_rows.T @ within_rows / len(within_rows) + ridge * floor * np.eye(width)
+    within_DD = within_rows.T @ within_rows / len(within_rows) + RIDGE * floor * np.eye(width)
     # With W = L L' and B = M M', the squared singular values of L^-1 M are the eigenvalues of W^-1/2 B W^-1/2.
     white_DN = solve_triangular(cholesky(within_DD, lower=True), centred_ND.T / np.sqrt(len(mean_ND) - 1), lower=True)
     spectrum = np.square(svdvals(white_DN))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.quality.outliers import farthest_first
+from dinocli.quality.farthest_first import farthest_first
 
 COMMON_FRACTION = 0.3
 """Fraction of the other images that must contain a similar patch for it to be common: a hole or an edge that every part

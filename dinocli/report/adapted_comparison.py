@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.augment.resample import normalise, resize_square
-from dinocli.data.read import rgb
+from dinocli.data.canvas import rgb
 from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.artifacts.mask_folder import MaskFolder
+from dinocli.data.canvas import Canvas, rgb, scaled, shrunk_size
 from dinocli.data.mask_images import jpeg, label_colour, label_overlay, truth_outline, write_image_file
-from dinocli.data.read import Canvas, rgb, scaled, shrunk_size
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
-from dinocli.data.read import Reader, rgb
+from dinocli.data.canvas import rgb
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, WeightsError
 from dinocli.progress import ProgressReporter

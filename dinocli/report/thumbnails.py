@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.canvas import rgb
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.data.read import Reader, rgb
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError

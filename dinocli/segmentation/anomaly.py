@@ -10,7 +10,7 @@ Legend: M patches of the bank, D width, h w rows and columns of the grid, S imag
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,17 +58,17 @@ class Anomaly:
             sample's per-image maxima.
         features: ``fine``; ``coarse``, deeper features of the images at a third of their size, uncentred, for large,
             faint defects; or ``auto``: the caller decides with which grids it fits the method.
-        whole_image_only: False: images may be tiled.
 
     Raises:
         UsageError: The threshold or the features have none of these forms.
     """
 
+    whole_image_only: ClassVar = False
+
     reference: bool = False
     seed: int = 0
     threshold: str = "auto"
     features: str = "auto"
-    whole_image_only: bool = False
 
     def __post_init__(self) -> None:
         parse_threshold(self.threshold)

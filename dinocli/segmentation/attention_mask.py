@@ -7,6 +7,7 @@ Legend: n heads, h w rows and columns of the grid.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +31,16 @@ class AttentionMethod:
         head: ``best`` for the head with the largest connected fraction of its mask, ``mean`` for the mean over all
             heads, or the index of a head, from 0.
         mass: Fraction of the attention inside the mask.
-        feature_kind: Attention maps, one channel per head.
-        whole_image_only: True: attention is global, so images are not tiled.
 
     Raises:
         UsageError: `head` has none of these forms.
     """
 
+    feature_kind: ClassVar = FeatureKind.ATTENTION
+    whole_image_only: ClassVar = True
+
     head: str = "best"
     mass: float = MASS
-    feature_kind: FeatureKind = FeatureKind.ATTENTION
-    whole_image_only: bool = True
 
     def __post_init__(self) -> None:
         if self.head not in ("best", "mean") and not self.head.isdecimal():

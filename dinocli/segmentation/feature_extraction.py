@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dinocli.augment.resample import normalise
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import Canvas, scaled
+from dinocli.data.canvas import Canvas, scaled
 from dinocli.data.tiling import Blend, Tiling, grid_tiles
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
@@ -196,7 +196,7 @@ def feature_grids(
 
 
 @torch.inference_mode()
-def deep_grid(backbone: Backbone, x_BCHW: Tensor, autocast: torch.dtype | None = None) -> NDArray[np.float32] | None:
+def deep_grid(backbone: Backbone, x_BCHW: Tensor, autocast: torch.dtype | None) -> NDArray[np.float32] | None:
     """Return the `object_features` of one image, (h / 2, w / 2, D) for keys of (h, w); None if the model has none."""
     with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
         deep_BDhw = object_features(backbone, x_BCHW)

@@ -7,6 +7,7 @@ Legend: N patches, K segments, D width, h w rows and columns of the grid.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,13 @@ class KMeansMethod:
     Args:
         segments: Number of segments; 0 selects it with `choose_k`.
         seed: Seed of the sample and of the initial centres.
-        feature_kind: Patch features.
-        whole_image_only: False: images may be tiled.
     """
+
+    feature_kind: ClassVar = FeatureKind.PATCHES
+    whole_image_only: ClassVar = False
 
     segments: int = 0
     seed: int = 0
-    feature_kind: FeatureKind = FeatureKind.PATCHES
-    whole_image_only: bool = False
 
     def fit(self, sample: Iterable[FeatureGrid]) -> "FittedKMeans":
         """Fit the centres, most frequent segment first; a single one if the patches form no clear clusters."""

@@ -90,4 +90,4 @@ def make_method(
 
 
 def _options(name: str) -> set[str]:
-    return {field.name for field in fields(METHODS[name])} - {"feature_kind", "whole_image_only"}
+    return {field.name for field in fields(METHODS[name])}

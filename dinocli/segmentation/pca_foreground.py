@@ -8,6 +8,7 @@ Legend: N patches, D width, h w rows and columns of the grid.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,12 @@ class PcaMethod:
 
     Args:
         seed: Seed of the sample.
-        feature_kind: Patch features.
-        whole_image_only: False: images may be tiled.
     """
 
+    feature_kind: ClassVar = FeatureKind.PATCHES
+    whole_image_only: ClassVar = False
+
     seed: int = 0
-    feature_kind: FeatureKind = FeatureKind.PATCHES
-    whole_image_only: bool = False
 
     def fit(self, sample: Iterable[FeatureGrid]) -> "FittedPca":
         """Fit the first component, its sign and threshold, and three components of the foreground for the colours."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.read import Canvas
+from dinocli.data.canvas import Canvas
 from dinocli.segmentation.patch_geometry import Size
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import Rendered

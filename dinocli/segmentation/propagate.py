@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +47,13 @@ class Propagation:
 
     Args:
         first_HW: Labels of the first frame; 0 is the background, every other value an object.
-        feature_kind: Patch features.
-        whole_image_only: True: frames are not tiled.
         parameters: Set by `fit`.
     """
 
+    feature_kind: ClassVar = FeatureKind.PATCHES
+    whole_image_only: ClassVar = True
+
     first_HW: NDArray[np.int64]
-    feature_kind: FeatureKind = FeatureKind.PATCHES
-    whole_image_only: bool = True
     parameters: Mapping[str, float | str] = field(default_factory=dict)
 
     def fit(self, sample: Iterable[FeatureGrid]) -> "Propagation":

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
+from dinocli.data.canvas import Canvas, scaled
 from dinocli.data.parallel import in_order
-from dinocli.data.read import Canvas, Reader, scaled
+from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import RegionOfInterest
 from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
@@ -58,8 +59,8 @@ class SegmentImage:
     source_CHW: Canvas
     canvas_CHW: Canvas
     geometry: PatchGeometry
-    whole_CHW: Canvas | None = None
-    region: RegionOfInterest | None = None
+    whole_CHW: Canvas | None
+    region: RegionOfInterest | None
 
     @property
     def inside_hw(self) -> NDArray[np.bool_] | None:
@@ -92,7 +93,7 @@ class SegmentReader:
     preprocess: Preprocess
     size: int
     layout: GridLayout
-    tiled: bool = False
+    tiled: bool
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "SegmentReader":

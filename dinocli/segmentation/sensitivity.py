@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.augment.synthetic_defects import draw_defects, with_defects
-from dinocli.data.read import Canvas
+from dinocli.data.canvas import Canvas
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import PatchMaps

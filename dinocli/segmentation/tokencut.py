@@ -17,6 +17,7 @@ Legend: N patches, D width, h w rows and columns of the grid, K objects.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,14 +68,13 @@ class TokenCut:
         objects: Maximum number of objects, cut one after the other.
         affinity_threshold: Cosine above which two patches are connected. None connects patches whose distance is below
             Otsu's threshold of the image, for features without a meaningful cosine; `fit` may select it.
-        feature_kind: Keys.
-        whole_image_only: True: the cut is global, so images are not tiled.
     """
+
+    feature_kind: ClassVar = FeatureKind.KEYS
+    whole_image_only: ClassVar = True
 
     objects: int = 1
     affinity_threshold: float | None = AFFINITY_THRESHOLD
-    feature_kind: FeatureKind = FeatureKind.KEYS
-    whole_image_only: bool = True
 
     def fit(self, sample: Iterable[FeatureGrid]) -> "TokenCut":
         """Replace the threshold by Otsu's if it connects nearly all patches of the sample.
@@ -147,7 +147,7 @@ class Cut:
     mask_hw: NDArray[np.bool_]
     soft_hw: NDArray[np.float32]
     lambda_2: float
-    empty_reason: str = ""
+    empty_reason: str
 
 
 def cut_object(

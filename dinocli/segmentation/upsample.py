@@ -12,7 +12,7 @@ from kornia.filters import guided_blur
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from dinocli.data.read import Canvas
+from dinocli.data.canvas import Canvas
 from dinocli.segmentation.method import PatchMaps, label_map
 from dinocli.segmentation.patch_geometry import PatchGeometry
 

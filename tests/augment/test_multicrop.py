@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from dinocli.augment.colour_jitter import PerImageJitter
 from dinocli.augment.multicrop import MultiCrop
-from dinocli.augment.photometric import PerImageJitter
 from dinocli.augment.resample import resize_square
 from dinocli.augment.view_pipeline import ViewSpec
-from dinocli.data.read import rgb
+from dinocli.data.canvas import rgb
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SIZES = torch.tensor([[60, 50], [40, 70], [64, 64], [33, 45], [70, 30], [50, 50]])

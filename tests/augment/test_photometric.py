@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as tv
 
-from dinocli.augment.photometric import GaussianBlur, PerImageJitter, adjust_hue, change_rows
+from dinocli.augment.colour_jitter import PerImageJitter, adjust_hue
+from dinocli.augment.photometric import GaussianBlur, change_rows
 
 FACTORS = {"brightness_factor": 1.3, "contrast_factor": 0.7, "saturation_factor": 1.4, "hue_factor": -0.08}
 TOLERANCE = 2e-4  # torchvision rounds the weight of red in a luminance to 0.2989; a grey level is 4e-3

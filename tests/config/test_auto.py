@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dinocli.config.architecture_defaults import DEFAULTS, Architecture
-from dinocli.config.auto import RunFacts, batch_size, head_warmup, resolve, teacher_momentum
+from dinocli.config.auto import batch_size, head_warmup, resolve, teacher_momentum
 from dinocli.config.load import load_recipe, with_values
+from dinocli.config.run_facts import RunFacts
 
 SIZES = [2, 10, 40, 300, 3_000, 1_000_000]
 FACTS = [

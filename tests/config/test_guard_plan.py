@@ -2,7 +2,7 @@
 
 import pytest
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.guard_plan import (
     MIN_PROBE_IMAGES,
     VERDICT_IMAGE_COST,
@@ -14,6 +14,7 @@ from dinocli.config.guard_plan import (
 )
 from dinocli.config.load import load_recipe, with_values
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 
 CELLS, SIDE = 263, 224
 IMAGE_WORK = 3 * SIDE**2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import (
     RENAMED,
     RETIRED,
@@ -20,6 +20,7 @@ from dinocli.config.load import (
     with_values,
 )
 from dinocli.config.recipe import Recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.errors import RecipeError
 
 SHIPPED = sorted(recipe_folder().rglob("*.toml"))

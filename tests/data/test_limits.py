@@ -13,9 +13,10 @@ from PIL import GifImagePlugin, Image
 from dinocli.config.preprocess import PAGES
 from dinocli.data import limits
 from dinocli.data.cache import Decoder, open_store
+from dinocli.data.canvas import windows
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
-from dinocli.data.read import Reader, windows
+from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError
 from tests.data.files import noise, save, settings

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinocli.data.canvas import rgb
 from dinocli.data.mask_images import (
     label_colour,
     label_overlay,
@@ -17,7 +18,6 @@ from dinocli.data.mask_images import (
     soft_png,
     write_image_file,
 )
-from dinocli.data.read import rgb
 
 
 @pytest.mark.parametrize(("most", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])

@@ -10,7 +10,8 @@ import tifffile
 from PIL import Image
 
 from dinocli.config.preprocess import PAGES
-from dinocli.data.read import Reader, rgb, scaled, shrunk_size, windows
+from dinocli.data.canvas import rgb, scaled, shrunk_size, windows
+from dinocli.data.read import Reader
 from dinocli.errors import DataError, UsageError
 from tests.data.files import gdal_tiff, noise, save, settings
 

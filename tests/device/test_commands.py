@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.read import Canvas
+from dinocli.data.canvas import Canvas
 from dinocli.engine.square_resize import squares, squashed
 from dinocli.models.create import create_backbone
 from dinocli.tasks.embed.embed import embed

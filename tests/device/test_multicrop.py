@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dinocli.augment.colour_jitter import blend, shift_hue
 from dinocli.augment.multicrop import MultiCrop, begin_views, end_views
-from dinocli.augment.photometric import blend, shift_hue
 from dinocli.augment.resample import box_weights, crop_boxes
 from tests.augment.test_multicrop import EVERYTHING, SIZES, build, canvases, everything, small
 from tests.augment.test_resample import canvases as padded

@@ -8,8 +8,9 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.augment.view_pipeline import ViewSpec
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.data.loader import Loader
 from dinocli.engine import build
 from dinocli.engine.build import (

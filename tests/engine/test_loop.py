@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dinocli.data.loader import Batch
+from dinocli.engine.collapse import Row
 from dinocli.engine.loop import LoopOptions, Trainer, run
-from dinocli.engine.monitor import Monitor, Row
+from dinocli.engine.monitor import Monitor
 from dinocli.progress import ProgressReporter
 from tests.engine.learners import batch_of, tiny_learner
 

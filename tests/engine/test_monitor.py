@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing, advice, best_of
+from dinocli.engine.collapse import advice, best_of
+from dinocli.engine.monitor import NON_FINITE_IN_A_ROW, Monitor, Timing
 from dinocli.engine.step_schedule import StepValues
 from dinocli.quality.probe_result import ProbeResult, Scores
 

@@ -2,8 +2,9 @@ from dataclasses import astuple
 
 import pytest
 
-from dinocli.config.auto import RunFacts, resolve
+from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
+from dinocli.config.run_facts import RunFacts
 from dinocli.engine.step_schedule import StepSchedule, StepValues
 
 LENGTHS = [1, 2, 3, 10, 1000]

@@ -17,7 +17,8 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.export_graph import Compute, verified
 from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
 from dinocli.quality.classifier_file import SavedClassifier
-from dinocli.quality.classifiers import MIN_PROBABILITY, TEMPERATURE
+from dinocli.quality.classifiers import MIN_PROBABILITY
+from dinocli.quality.knn import TEMPERATURE
 from dinocli.quality.selective import precision_threshold
 from dinocli.tasks.export.source import Source
 

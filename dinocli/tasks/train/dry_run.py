@@ -11,9 +11,9 @@ import torch
 from dinocli.config.guard_plan import probe_count
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
+from dinocli.data.canvas import shrunk_size
 from dinocli.data.labels import multiclass_columns, read_labels
 from dinocli.data.memory_budget import memory_budget
-from dinocli.data.read import shrunk_size
 from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
 from dinocli.engine.distributed import open_world

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from dinocli.config.load import load_recipe
+from dinocli.data.canvas import Canvas
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.data.read import Canvas, Reader
+from dinocli.data.read import Reader
 from dinocli.engine.device import pick_device
 from dinocli.engine.step import train_step
 from dinocli.engine.step_profile import PARTS, WAIT, ProfiledLoader

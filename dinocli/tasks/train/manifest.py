@@ -13,8 +13,8 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.config.load import checked, differences, to_toml, with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.bad_images import write_bad
+from dinocli.data.canvas import rgb
 from dinocli.data.loader import Loader
-from dinocli.data.read import rgb
 from dinocli.data.sources import ImageList
 from dinocli.engine.step import Learner
 from dinocli.errors import UsageError

@@ -11,12 +11,12 @@ from dinocli.artifacts.run_folder import RunFolder, mark_latest, open_run
 from dinocli.config.guard_plan import probe_every
 from dinocli.engine import distributed
 from dinocli.engine.build import build_checkpointer, build_monitor
+from dinocli.engine.collapse import advice
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
-from dinocli.engine.monitor import advice
 from dinocli.engine.step_profile import PROFILE, ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.progress import ProgressReporter

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dinocli.quality import outliers as module
+from dinocli.quality import farthest_first as module
+from dinocli.quality.farthest_first import diverse
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.outliers import diverse
 from tests.quality.groups import cloud, mixture
 
 
