@@ -135,12 +135,33 @@ class DinoNetwork(nn.Module):
         with torch.set_grad_enabled(self.backbone_learns and torch.is_grad_enabled()):
             if patches:
                 first, maps = self.backbone.with_patches(views[0])
-                pooled = [first, *(self.backbone(same_size) for same_size in views[1:])]
+                pooled = [first, *(trained_feature(self.backbone, same_size) for same_size in views[1:])]
             else:
-                pooled = [self.backbone(same_size) for same_size in views]
+                pooled = [trained_feature(self.backbone, same_size) for same_size in views]
             features = torch.cat(pooled)
         bottleneck = self.head.bottleneck(features)
         logits: Tensor = self.head.prototypes(bottleneck)
         project = self.head.patch_projection
         projected = None if maps is None or project is None else project(maps)
         return NetworkOutput(logits.view(count, -1, logits.shape[-1]), features, maps, bottleneck, projected)
+
+
+def trained_feature(backbone: Backbone, x_BCHW: Tensor) -> Tensor:
+    """Return the pooled feature for training, (B, D): that of the backbone without what does not reach it.
+
+    Features that are stored come from the whole block, as timm rounds them.
+
+    Args:
+        backbone: Of any architecture. Nothing is left out where it pools all tokens or recomputes its forward pass.
+        x_BCHW: Normalised images.
+    """
+    recomputes = getattr(backbone.model, "grad_checkpointing", False)
+    layers = backbone.after_attention if backbone.pool_kind == "cls" and not recomputes else []
+    for layer in layers:
+        layer.class_token_only = True  # type: ignore[assignment]
+    try:
+        feature: Tensor = backbone(x_BCHW)
+    finally:
+        for layer in layers:
+            layer.class_token_only = False  # type: ignore[assignment]
+    return feature

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dinocli.errors import UsageError
 from dinocli.models.architecture import architecture_of
+from dinocli.models.class_token import layers_after_attention
 
 POOL_KINDS = {"token": "cls", "avg": "mean"}
 """timm's `global_pool` -> our name of what a model pools."""
@@ -41,6 +42,7 @@ class TimmModel(nn.Module):
         resamples: Whether its learnt position embedding is resampled here for other image sizes.
         native_size: Side of the images that it was built for, pixels.
         memory_format: Memory format of the input: channels last, except for ViTs.
+        after_attention: Layers that `trained_feature` computes for the class token only.
     """
 
     map_dim: int
@@ -68,6 +70,7 @@ class TimmModel(nn.Module):
         if self.resamples:
             model.patch_embed.strict_img_size = False
         built_for = getattr(model.patch_embed, "img_size", None) if self.is_vit else None
+        self.after_attention = layers_after_attention(model)
         self.native_size: int = to_2tuple(built_for or model.pretrained_cfg["input_size"][-1])[0]
 
     def pool(self, features: Tensor) -> Tensor:
