@@ -85,6 +85,11 @@ def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
     Raises:
         UsageError: Not a ViT, no such block, or a block without dot-product attention.
     """
+    return attend_with_patches(backbone, x_BCHW, block)[0]
+
+
+def attend_with_patches(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> tuple[AttentionQK, Tensor]:
+    """Return the result of `attend` and the patch tokens, (B, D, h, w), from one pass."""
     if not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
     blocks = backbone.model.blocks
@@ -93,7 +98,7 @@ def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
     capture = _Capture()
     with _hooked(getattr(blocks[block], "attn", None), capture), capture:
         features = backbone.patch_tokens(x_BCHW)
-    return capture.result(backbone, (features.shape[2], features.shape[3]))
+    return capture.result(backbone, (features.shape[2], features.shape[3])), features
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.data.canvas import rgb
 from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
-from dinocli.models.attention import attend
+from dinocli.models.attention import attend_with_patches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import eval_mode
 from dinocli.quality.agreement import nmi
@@ -103,12 +103,9 @@ def _groups(features_ND: NDArray[np.float32], k: int, seed: int) -> NDArray[np.i
 
 def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: Backbone, adapted: Backbone) -> bytes:
     chosen = [sides.rows[place] for place in places]
-    columns = [
-        squares(holdout_probe, chosen),
-        *_colours(*(_maps(holdout_probe, chosen, backbone) for backbone in (start, adapted))),
-    ]
+    maps, attention = zip(*(_outputs(holdout_probe, chosen, backbone) for backbone in (start, adapted)), strict=True)
+    columns = [squares(holdout_probe, chosen), *_colours(*maps)]
     titles = ["image", "start", "adapted"]
-    attention = [_attention(holdout_probe, chosen, backbone) for backbone in (start, adapted)]
     if all(attention):
         columns += attention
         titles += ["attention, start", "attention, adapted"]
@@ -133,10 +130,25 @@ def _input(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> Ten
     return normalise(resize_square(batch.pixels_BCHW, batch.sizes_B2, size), preprocess.mean, preprocess.std)
 
 
-def _maps(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> NDArray[np.float32]:
+def _outputs(
+    holdout_probe: Probe, rows: Sequence[int], backbone: Backbone
+) -> tuple[NDArray[np.float32], list[Picture]]:
+    """Return the patch features (n, h, w, D) of images, and pictures of the attention, from one pass.
+
+    Attention is that of the class token, the mean of all heads of the last block; no pictures without a class token, or
+    for a model whose attention cannot be read.
+    """
+    attention: list[Picture] = []
     with eval_mode(backbone), torch.inference_mode():
-        maps_nDhw = backbone.patch_tokens(_input(holdout_probe, rows, backbone)).float().cpu()
-    return maps_nDhw.permute(0, 2, 3, 1).numpy()
+        images = _input(holdout_probe, rows, backbone)
+        try:
+            if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
+                raise UsageError("no class token")
+            last, maps_nDhw = attend_with_patches(backbone, images)
+            attention = _grey(last.to_patches().mean(dim=1).cpu().numpy())
+        except UsageError:
+            maps_nDhw = backbone.patch_tokens(images)
+    return maps_nDhw.float().cpu().permute(0, 2, 3, 1).numpy(), attention
 
 
 def _colours(*maps: NDArray[np.float32]) -> list[list[Picture]]:
@@ -152,15 +164,8 @@ def _colours(*maps: NDArray[np.float32]) -> list[list[Picture]]:
     return [_enlarged(half.reshape(*shape, 3)) for half in halves]
 
 
-def _attention(holdout_probe: Probe, rows: Sequence[int], backbone: Backbone) -> list[Picture]:
-    """Return the attention of the class token, mean of all heads of the last block; empty without a class token."""
-    if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
-        return []
-    try:
-        with eval_mode(backbone), torch.inference_mode():
-            map_nhw = attend(backbone, _input(holdout_probe, rows, backbone)).to_patches().mean(dim=1).cpu().numpy()
-    except UsageError:  # unsupported attention
-        return []
+def _grey(map_nhw: NDArray[np.float32]) -> list[Picture]:
+    """Return pictures of maps, each scaled from its minimum to its maximum."""
     low, high = (map_nhw.min(axis=(1, 2), keepdims=True), map_nhw.max(axis=(1, 2), keepdims=True))
     grey = ((map_nhw - low) / np.where(high > low, high - low, 1.0) * 255).round().astype(np.uint8)
     return _enlarged(np.repeat(grey[..., None], 3, axis=3))
