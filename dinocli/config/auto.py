@@ -23,11 +23,14 @@ VIEWS = {"gpu": (224, 96, 8), "cpu": (128, 64, 4)}
 PROBE_IMAGES = {"gpu": 1_000, "cpu": 300}
 """On a CPU a probe of 1,000 images costs as much as 20 steps."""
 
-GUARD_SHARE = {"pretrained": 0.2, "scratch": 0.1}
+GUARD_SHARE = {"pretrained": 0.2, "scratch": 0.05}
 """Largest fraction of a run's work for probes and verdict; random weights need no protection."""
 
 SLICE_IMAGES = (8, 16)
 """Fewest and most images of a slice on a CPU: fewer use the cores less, more take memory without more speed."""
+
+CENTER_BATCHES, STEPS_PER_CENTER_BATCH = 4, 16
+"""Most batches that initialise the centre, and steps of the run for each: a batch costs a fifth of a step."""
 
 HEAD_LR = 5e-4
 HEAD_WARMUP_STEPS = 100
@@ -84,6 +87,7 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Recipe:
     set_if_auto("head.batch_norm", facts.architecture == "convnet" and facts.batch_norm and not facts.pretrained)
     set_if_auto("head.init", "fitted" if facts.pretrained else "random")
     set_if_auto("head.out_dim", 2 ** round(math.log2(_interpolate(PROTOTYPES, facts.distinct_images))))
+    set_if_auto("dino.center_batches", min(CENTER_BATCHES, max(1, steps // STEPS_PER_CENTER_BATCH)))
     set_if_auto("dino.teacher_momentum", teacher_momentum(steps))
     set_if_auto("optim.lr", lr)
     set_if_auto("optim.layer_decay", layer_decay(facts, part))

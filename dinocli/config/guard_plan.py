@@ -52,7 +52,7 @@ def fit_guard(recipe: Recipe, images: int, image_work: float) -> GuardPlan:
     """Reduce the probes of a resolved recipe to `guard.max_share` of the run's work.
 
     Fewer probes come first, then no weight interpolation, then fewer images per probe. The recipe's values are upper
-    limits. Two probes of the guard and two of the verdict always remain.
+    limits. Start and adapted weights are always measured.
 
     Args:
         recipe: Resolved recipe.
@@ -95,15 +95,24 @@ def step_work(recipe: Recipe) -> float:
 
 def probe_count(recipe: Recipe, every: float, alphas: list[float]) -> int:
     """Return the number of probes: start, batch-norm statistics, training, interpolated weights and verdict."""
-    statistics = recipe.model.batch_norm == "adapted"
     steps = int(recipe.run.steps)
     training = math.ceil(steps / probe_every(steps, every))
-    return 1 + statistics + training + final_probes(recipe, alphas)
+    return 1 + _adapts(recipe) + training + final_probes(recipe, every, alphas)
 
 
 def probe_work(recipe: Recipe, every: float, alphas: list[float]) -> float:
     """Return the work of all probes, in probes of the guard."""
-    return probe_count(recipe, every, alphas) - final_probes(recipe, alphas) + final_work(recipe, alphas)
+    closing = final_work(recipe, every, alphas) - final_probes(recipe, every, alphas)
+    return probe_count(recipe, every, alphas) + closing
+
+
+def selects_nothing(recipe: Recipe, every: float, alphas: list[float]) -> bool:
+    """Return whether only the last step is probed, so that there is nothing to select among.
+
+    The verdict then needs no images of its own: its probe is that of the guard, and measures nothing twice.
+    """
+    steps = int(recipe.run.steps)
+    return probe_every(steps, every) >= steps and min(alphas) >= 1 and not _adapts(recipe)
 
 
 def probe_every(steps: int, every: float) -> int:
@@ -111,14 +120,19 @@ def probe_every(steps: int, every: float) -> int:
     return max(1, math.ceil(every * steps - 1e-9))
 
 
-def final_probes(recipe: Recipe, alphas: list[float]) -> int:
+def final_probes(recipe: Recipe, every: float, alphas: list[float]) -> int:
     """Return the number of probes after the last step: interpolated weights, and weights that the verdict compares."""
-    statistics = recipe.model.batch_norm == "adapted"
-    return len([alpha for alpha in alphas if alpha < 1]) + MIN_VERDICT_PROBES + statistics
+    if selects_nothing(recipe, every, alphas):
+        return 0
+    return len([alpha for alpha in alphas if alpha < 1]) + MIN_VERDICT_PROBES + _adapts(recipe)
 
 
-def final_work(recipe: Recipe, alphas: list[float]) -> float:
-    """Return the work of the probes after the last step, in probes of the guard."""
-    verdict_probes = MIN_VERDICT_PROBES + (recipe.model.batch_norm == "adapted")
+def final_work(recipe: Recipe, every: float, alphas: list[float]) -> float:
+    """Return the additional work of the verdict and of interpolated weights, in probes of the guard."""
     image_cost = VERDICT_IMAGE_COST if recipe.guard.synthetic_defects else 1
-    return final_probes(recipe, alphas) + (image_cost - 1) * verdict_probes
+    return final_probes(recipe, every, alphas) + (image_cost - 1) * (MIN_VERDICT_PROBES + _adapts(recipe))
+
+
+def _adapts(recipe: Recipe) -> bool:
+    """Return whether the start with adapted batch-norm statistics is measured too."""
+    return recipe.model.batch_norm == "adapted"

@@ -135,7 +135,9 @@ class Dino(Section):
     )
     teacher_temp_warmup: Fraction = Field(description="fraction of the run until teacher_temp is reached")
     center_momentum: Fraction = Field(description="EMA momentum of the centre")
-    center_batches: int = Field(ge=0, description="batches that initialise the centre before the first step")
+    center_batches: Auto | Annotated[int, Field(ge=0)] = Field(
+        description="batches that initialise the centre before the first step; auto: 4, in short runs one for 16 steps"
+    )
     teacher_momentum: Auto | Fraction = Field(description="EMA momentum of the teacher at the first step")
     teacher_momentum_end: Fraction = Field(
         description="EMA momentum of the teacher at the last step, cosine in between"
@@ -217,7 +219,7 @@ class Guard(Section):
     probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of a probe, at most")
     max_share: Auto | Share = Field(
         description="largest fraction of the run's work for probes and verdict: short runs get fewer and smaller "
-        "probes; 1 is no limit; auto: 0.2, from random weights 0.1"
+        "probes; 1 is no limit; auto: 0.2, from random weights 0.05"
     )
     window: Share = Field(description="fraction of the run that a collapse has to last before it counts")
     stop: bool = Field(description="stop the run on a collapse; off only warns")

@@ -32,7 +32,7 @@ from dinocli.models.lora import add_lora, attention_linears
 from dinocli.models.trainable import lr_scales, trainable_names
 from dinocli.models.weights_info import WeightsInfo
 
-TRIAL_PIXELS, TRIAL_IMAGES = 4 * 224**2, 12
+TRIAL_PIXELS, TRIAL_IMAGES = 2 * 224**2, 6
 """Pixels and maximum number of images of a timing trial; with fewer, call overhead would dominate for small images."""
 
 

@@ -39,7 +39,7 @@ def initialize(
     for network in (learner.student, learner.teacher):
         broadcast(network.state_dict().values())
     reporter.stage("initialising the centre")
-    fill_center(learner, loader, recipe.dino.center_batches)
+    fill_center(learner, loader, int(recipe.dino.center_batches))
     broadcast([learner.center_K])
 
 

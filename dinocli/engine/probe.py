@@ -41,6 +41,13 @@ Batches = Iterator[tuple[Tensor, list[int]]]
 """Normalised pixels of a batch, and the indices of its images in the store."""
 
 
+class Measured(NamedTuple):
+    """Result of a probe, and the features of the whole images that it is computed from."""
+
+    result: ProbeResult
+    clean_ND: Features
+
+
 class ProbeSample(NamedTuple):
     """Images of a probe, and the draw of their crops and synthetic defects.
 
@@ -81,9 +88,10 @@ class Probe:
         self.indices, self.draw, defects = sample
         self.advance, self.teacher = advance, teacher
         self.score: SelectionScore = TEACHER_NEIGHBOURS if teacher else CROP_QUADRANT
-        self._start_ND: Features | None = None
         self._teacher_ND: Features | None = None
-        self.clean_ND, self.rows = np.empty((0, 0), np.float32), list[int]()
+        self.start: Measured | None = None
+        self.last: Measured | None = None
+        self.rows: list[int] = []
         self._places = {row: place for place, row in enumerate(self.indices)}
         kind_N, drawn_NF = draw_defects(len(self.indices), self.draw)
         every_kind = [torch.full_like(kind_N, kind) for kind in range(len(KINDS))]
@@ -98,17 +106,17 @@ class Probe:
     def measure(self, backbone: Backbone, step: int) -> ProbeResult:
         """Measure a backbone; the first one measured is the start, with which the others are compared.
 
-        The features of the whole images stay in `clean_ND` and `rows` until the next measurement.
+        Results and features of the first and the last measurement stay in `start` and `last`, their images in `rows`.
         """
         features = self.extract(backbone)
-        self.clean_ND, self.rows = features.clean_ND, features.rows
-        if self._start_ND is None:
-            self._start_ND = features.clean_ND
-        result = features.measured(step, self._start_ND)
+        self.rows = features.rows
+        result = features.measured(step, self.start.clean_ND if self.start else features.clean_ND)
         if self.teacher and result.scores.finite:
             if self._teacher_ND is None:
                 self._teacher_ND = self.teacher_features(self.indices)
             result = replace(result, values_N=shared_neighbours(features.clean_ND, self._teacher_ND))
+        self.last = Measured(result, features.clean_ND)
+        self.start = self.start or self.last
         return result
 
     def extract(self, backbone: Backbone, tokens: Extractor = POOLED) -> ProbeFeatures:

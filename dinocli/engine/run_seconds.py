@@ -90,12 +90,12 @@ def run_seconds(recipe: Recipe, size: RunSize, costs: Costs) -> RunSeconds:
     """
     guard = recipe.guard
     probe = costs.probe_image * min(int(guard.probe_images), size.images)
-    closing = final_probes(recipe, guard.weight_interpolation)
+    plan = (recipe, guard.every, guard.weight_interpolation)
     return RunSeconds(
         initialize=costs.forward * initialize_forwards(recipe, size),
         steps=int(recipe.run.steps) * mean_step(recipe, costs),
-        probes=probe * (probe_count(recipe, guard.every, guard.weight_interpolation) - closing),
-        verdict=probe * final_work(recipe, guard.weight_interpolation),
+        probes=probe * (probe_count(*plan) - final_probes(*plan)),
+        verdict=probe * final_work(*plan),
         labels=2 * size.labelled * costs.forward,
         page=PAGE_FORWARDS * costs.forward,
         teacher=costs.teacher_forward * teacher_forwards(recipe, size),
@@ -115,7 +115,7 @@ def initialize_forwards(recipe: Recipe, size: RunSize) -> float:
     Batch-norm statistics take two passes, of which the second costs twice as much.
     """
     view = (int(recipe.views.global_size) / size.side) ** 2
-    forwards = 2.0 * recipe.dino.center_batches * int(recipe.run.batch_size) * view
+    forwards = 2.0 * int(recipe.dino.center_batches) * int(recipe.run.batch_size) * view
     if recipe.model.batch_norm == "adapted":
         forwards += 3.0 * min(size.images, MAX_IMAGES)
     if recipe.views.focus:

@@ -117,6 +117,21 @@ def usable_bytes(device: torch.device, processes: int) -> float:
     return free * USABLE_SHARE / PROCESS_OVERHEAD[device.type]
 
 
+def upper_bound(learner: Learner, loader: Loader, images: int) -> float:
+    """Return an upper bound of the memory of a step, bytes, from one step of `SMALL_BATCH` images.
+
+    That step allocates at least its activations, the gradients and, at its end, the optimizer state.
+
+    Args:
+        learner: As for `measure_step_memory`.
+        loader: As for `measure_step_memory`.
+        images: Number of images at once.
+    """
+    set_stage(learner, backbone_learns=True)
+    ((small_batch,),) = loader.steps(0, 1)
+    return _peak(learner, small_batch, 0)[1] * (1 + max(1.0, images / SMALL_BATCH))
+
+
 def measure_step_memory(learner: Learner, loader: Loader, usable: float) -> StepMemory:
     """Measure the memory of a step with a temporary learner.
 

@@ -116,6 +116,7 @@ def test_explicit_values_are_left_alone() -> None:
         "head.init": "random",
         "head.batch_norm": True,
         "head.out_dim": 99,
+        "dino.center_batches": 3,
         "dino.teacher_momentum": 0.5,
         "model.trainable": "norms",
         "optim.layer_decay": 0.5,
@@ -138,8 +139,15 @@ def test_values_that_follow_from_the_steps_follow_explicit_steps() -> None:
     )
     assert short.dino.teacher_momentum == 0.98
     assert long.dino.teacher_momentum == pytest.approx(0.999)
+    assert (short.dino.center_batches, long.dino.center_batches) == (4, 4)
     assert short.optim.head_warmup == pytest.approx(1 / 3)
     assert long.optim.head_warmup == pytest.approx(1 / 12)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(1, 1), (31, 1), (32, 2), (64, 4), (10_000, 4)])
+def test_the_centre_takes_one_percent_of_a_short_run(steps: int, batches: int) -> None:
+    resolved = resolve(load_recipe([], [f"run.steps={steps}"]), RunFacts(300, pretrained=True))
+    assert resolved.dino.center_batches == batches
 
 
 @pytest.mark.parametrize(

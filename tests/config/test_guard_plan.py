@@ -1,4 +1,4 @@
-"""Reduction of probes to a share of the run: its order, and its minimum of two guard and two verdict probes."""
+"""Reduction of probes to a share of the run: its order, and its minimum of start and adapted weights."""
 
 import pytest
 
@@ -48,8 +48,8 @@ def test_a_long_run_keeps_what_the_recipe_says() -> None:
         (120, 0.2, MIXES, 300),  # 11
         (95, 1 / 3, MIXES, 300),  # 9
         (60, 0.5, [1.0], 300),  # 5
-        (50, 1.0, [1.0], 300),  # 4: start, end, and two of the verdict
-        (16, 1.0, [1.0], 87),
+        (50, 1.0, [1.0], 300),  # 2: start and end, both of the verdict
+        (16, 1.0, [1.0], 137),
         (4, 1.0, [1.0], MIN_PROBE_IMAGES),
     ],
 )
@@ -85,6 +85,9 @@ def test_probe_count_is_that_of_a_run() -> None:
     assert probe_count(recipe(10), 0.25, [0.5, 1.0]) == 1 + 4 + 1 + 2
     adapted = with_values(recipe(10), {"model.batch_norm": "adapted"})
     assert probe_count(adapted, 0.25, [1.0]) == 1 + 1 + 4 + 2 + 1
+    assert probe_count(adapted, 1.0, [1.0]) == 1 + 1 + 1 + 2 + 1, "statistics or training: something to select"
+    assert probe_count(recipe(10), 1.0, [0.5, 1.0]) == 1 + 1 + 1 + 2
+    assert probe_count(recipe(10), 1.0, [1.0]) == 1 + 1
     assert [probe_every(10, every) for every in (0.05, 1 / 3, 1.0)] == [1, 4, 10]
 
 
@@ -99,11 +102,14 @@ def test_every_default_run_stays_below_a_fifth() -> None:
 
 def test_without_synthetic_defects_an_image_of_the_verdict_costs_as_much_as_one_of_the_guard() -> None:
     without = recipe(16, "guard.synthetic_defects=false")
-    assert probe_work(without, 1.0, [1.0]) == 4  # start, end, and two of the verdict
-    assert probe_work(recipe(16, "guard.synthetic_defects=true"), 1.0, [1.0]) == 2 + 2 * VERDICT_IMAGE_COST
+    assert probe_work(without, 0.5, [1.0]) == 5  # start, middle, end, and two of the verdict
+    assert probe_work(without, 1.0, [1.0]) == 2
+    with_defects = recipe(16, "guard.synthetic_defects=true")
+    assert probe_work(with_defects, 0.5, [1.0]) == 3 + 2 * VERDICT_IMAGE_COST
+    assert probe_work(with_defects, 1.0, [1.0]) == 2 * VERDICT_IMAGE_COST
 
 
-@pytest.mark.parametrize(("pretrained", "share"), [(True, 0.2), (False, 0.1)])
+@pytest.mark.parametrize(("pretrained", "share"), [(True, 0.2), (False, 0.05)])
 def test_a_run_from_random_weights_probes_less(pretrained: bool, share: float) -> None:
     resolved = resolve(load_recipe([], ["run.steps=200"]), RunFacts(CELLS, pretrained=pretrained, cpu=True))
     assert resolved.guard.max_share == share

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dinocli.engine.step import train_step
-from dinocli.engine.step_memory import SMALL_BATCH, LiveBytes, StepMemory, measure_step_memory
+from dinocli.engine.step_memory import SMALL_BATCH, LiveBytes, StepMemory, measure_step_memory, upper_bound
 from tests.engine.learners import batch_of, tiny_learner
 
 
@@ -39,6 +39,10 @@ def test_a_line_through_small_batches_predicts_a_large_one() -> None:
         train_step(learner, batch_of(12), 0)
         train_step(learner, batch_of(12), 1)
     assert memory.bytes_for(12) == pytest.approx(live.peak, rel=0.1)
+    for images in (1, 2, 12):
+        bound = upper_bound(tiny_learner(), Twos(), images)  # type: ignore[arg-type]
+        assert memory.bytes_for(images) <= bound
+    assert bound < 2 * memory.bytes_for(12)
     again = measure_step_memory(tiny_learner(), Twos(), usable=1e9)  # type: ignore[arg-type]
     assert again == memory, "a measurement of bytes is the same every time"
 

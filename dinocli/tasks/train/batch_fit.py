@@ -15,7 +15,15 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.build import build_learner
 from dinocli.engine.distributed import World, environment_number, from_main
-from dinocli.engine.step_memory import MAX_BYTES_PER_PIXEL, SMALL_BATCH, StepMemory, measure_step_memory, usable_bytes
+from dinocli.engine.step import Learner
+from dinocli.engine.step_memory import (
+    MAX_BYTES_PER_PIXEL,
+    SMALL_BATCH,
+    StepMemory,
+    measure_step_memory,
+    upper_bound,
+    usable_bytes,
+)
 from dinocli.errors import OutOfMemory, is_out_of_memory
 from dinocli.tasks.train.train_context import TrainContext
 
@@ -23,7 +31,8 @@ from dinocli.tasks.train.train_context import TrainContext
 def within_memory(context: TrainContext) -> TrainContext:
     """Limit the batch size to what fits into memory; a resumed run keeps its batch size.
 
-    Nothing is measured if free memory is far larger than any network needs for a step.
+    Little is measured if free memory is far larger than a step of this network needs, nothing if it is far larger than
+    one of any network.
 
     Returns:
         The context, with the recipe resolved again if memory is the limit; the reporter gets a line.
@@ -67,14 +76,20 @@ def limited_by(context: TrainContext, memory: StepMemory) -> TrainContext:
 
 def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
     """Measure the memory of a step without slices; all processes measure, the main process decides."""
+    learner, loader, usable = _small(context, recipe)
+    memory = measure_step_memory(learner, loader, usable)
+    return from_main(lambda: memory)
+
+
+def _small(context: TrainContext, recipe: Recipe) -> tuple[Learner, Loader, float]:
+    """Return a temporary learner with its loader, and the memory that could be used before they were built."""
     small = with_values(recipe, {"run.batch_size": SMALL_BATCH, "optim.grad_accum_steps": 1})
     context.reporter.stage("measuring memory")
     # The loader first: on a GPU it allocates memory for the decoded images.
     loader = Loader(context.store, batch_size=SMALL_BATCH, seed=small.run.seed, device=context.precision.device)
     usable = _usable(context)
     learner = build_learner(small, context.backbone, context.preprocess, context.precision, World(), context.teacher)
-    memory = measure_step_memory(learner, loader, usable)
-    return from_main(lambda: memory)
+    return learner, loader, usable
 
 
 @contextlib.contextmanager
@@ -129,8 +144,11 @@ def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
 def _has_plenty(context: TrainContext, recipe: Recipe) -> bool:
     at_once, views = int(recipe.run.batch_size) // _parts(context.world, recipe), recipe.views
     pixels = GLOBAL_VIEWS * int(views.global_size) ** 2 + int(views.local_count) * int(views.local_size) ** 2
-    most = at_once * pixels * MAX_BYTES_PER_PIXEL
-    return from_main(lambda: most <= _usable(context))
+    if from_main(lambda: at_once * pixels * MAX_BYTES_PER_PIXEL <= _usable(context)):
+        return True
+    learner, loader, usable = _small(context, recipe)
+    need = upper_bound(learner, loader, at_once)
+    return from_main(lambda: need <= usable)
 
 
 def _usable(context: TrainContext) -> float:

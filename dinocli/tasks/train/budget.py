@@ -140,7 +140,8 @@ def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward
     """Return the time limit of the training loop, so that a run keeps `--minutes` even if the machine slows down."""
     recipe = plan.recipe
     images = min(int(recipe.guard.probe_images), len(context.store)) * context.forwards_per_probe_image(recipe)
-    probes = 1 + final_work(recipe, recipe.guard.weight_interpolation)  # the last probe and those of the verdict
+    guard = recipe.guard
+    probes = 1 + final_work(recipe, guard.every, guard.weight_interpolation)  # the last probe and those of the verdict
     forwards = probes * images + 2 * len(plan.labelled) + PAGE_FORWARDS
     return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf
 

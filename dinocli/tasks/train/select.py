@@ -7,7 +7,7 @@ from typing import Literal
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import Probe
+from dinocli.engine.probe import Measured, Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
@@ -32,7 +32,7 @@ class Trained:
         result: Result of the training loop.
         best: Checkpoint with the highest selection score; it may not exist.
         guard_probe: Probe that selects among steps and interpolated weights.
-        holdout_probe: Probe on held-out images for the verdict.
+        holdout_probe: Probe on held-out images for the verdict; the guard's if there was nothing to select among.
         seconds_per_forward: Seconds of a forward pass of one image, measured at the start.
     """
 
@@ -83,19 +83,23 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         adapted = adapted_backbone(context.backbone, trained.best, probe)
     if best and not result.stop_reason:
         adapted, alpha, tried = best_interpolation(context, plan, trained, best, adapted)
-    best_step, images = best.step if best else 0, _judged_images(trained)
+    best_step, images = best.step if best else 0, judged_images(trained)
     context.reporter.line(f"comparing step {best_step} with the start on {images}")
     staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
-    context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
-    start, start_ND = probe.measure(context.backbone, 0), probe.clean_ND
+    if not probe.start:  # else the guard has measured both, with nothing to select among
+        context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
+    start, start_ND = probe.start or measured(probe, context.backbone, 0)
     statistics = None
     if staged:
         statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
-    after = probe.measure(adapted, best_step) if best else start
+    after, after_ND = start, start_ND
+    if best:
+        last = probe.last if probe.last and probe.last.result is best else None
+        after, after_ND = last or measured(probe, adapted, best_step)
     verdict = final_verdict(result, start, statistics, after, probe.score)
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
-    sides = Sides(probe.rows, start_ND, probe.clean_ND)
+    sides = Sides(probe.rows, start_ND, after_ND)
     labelled, labelled_sides = _labelled(context, plan, trained, adapted)
     return Selection(
         verdict=verdict,
@@ -110,6 +114,13 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         neighbours=max(sides, labelled_sides, key=lambda some: len(some.rows)),
         judged=f"On {images}.",
     )
+
+
+def measured(probe: Probe, backbone: Backbone, step: int) -> Measured:
+    """Measure a backbone, and return its features too."""
+    probe.measure(backbone, step)
+    assert probe.last is not None
+    return probe.last
 
 
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
@@ -195,8 +206,11 @@ def student_kept(verdict: Verdict) -> Verdict:
     return replace(verdict, keep="adapted") if verdict.outcome == "no different" else verdict
 
 
-def _judged_images(trained: Trained) -> str:
+def judged_images(trained: Trained) -> str:
+    """Describe the images of the verdict."""
     guard, verdict = set(trained.guard_probe.indices), trained.holdout_probe.indices
+    if trained.guard_probe is trained.holdout_probe:
+        return f"{len(verdict)} images"
     shared = len(guard & set(verdict))
     also = f" ({shared} also used for selection, with other crops)" if shared else " that were not used for selection"
     return f"{len(verdict)} images{also}"

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from dinocli.config.auto import resolve
-from dinocli.config.guard_plan import fit_guard
+from dinocli.config.guard_plan import fit_guard, selects_nothing
 from dinocli.config.load import with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
@@ -105,10 +105,13 @@ class TrainContext:
         )
 
     def probes(self, loader: Loader, recipe: Recipe) -> tuple[Probe, Probe]:
-        """Build the guard's probe and the held-out one: other images if there are enough, always other crops."""
-        views, preprocess = probe_crop(recipe, self.preprocess), self.preprocess
-        guard, verdict = probe_indices(len(self.store), int(recipe.guard.probe_images), recipe.run.seed)
-        with_defects = recipe.guard.synthetic_defects
+        """Build the guard's probe and the held-out one: other images if there are enough, always other crops.
+
+        Both are the same if the guard selects nothing.
+        """
+        views, preprocess, settings = probe_crop(recipe, self.preprocess), self.preprocess, recipe.guard
+        guard, verdict = probe_indices(len(self.store), int(settings.probe_images), recipe.run.seed)
+        with_defects = settings.synthetic_defects
         samples = (
             ProbeSample(guard, 0, "one" if with_defects else "none"),
             ProbeSample(verdict, 1, "every" if with_defects else "none"),
@@ -116,6 +119,8 @@ class TrainContext:
         guard_probe, verdict_probe = (
             Probe(loader, sample, views, preprocess, self.reporter.advance, self.teacher) for sample in samples
         )
+        if selects_nothing(recipe, settings.every, settings.weight_interpolation):
+            return verdict_probe, verdict_probe
         return guard_probe, verdict_probe
 
     @property

@@ -74,6 +74,8 @@ def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkey
     assert within_memory(asked) is asked
     monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: 0.3e9)
     monkeypatch.setattr(batch_fit, "measure_memory", lambda *_: StepMemory(0, 1e8, 0.3e9))
+    assert within_memory(asked) is asked, "one step of two images shows that this network needs far less"
+    monkeypatch.setattr(batch_fit, "upper_bound", lambda *_: 0.4e9)
     assert within_memory(asked).recipe.run.batch_size == 3
 
 

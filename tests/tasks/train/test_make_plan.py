@@ -14,7 +14,14 @@ from dinocli.tasks.train.train_context import TrainContext
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 
-SETTINGS = ("run.steps=8", "guard.every=1.0", "guard.probe_images=8", "dino.center_batches=0", "head.init=random")
+SETTINGS = (
+    "run.steps=8",
+    "guard.every=0.5",
+    "guard.weight_interpolation=[1.0]",
+    "guard.probe_images=8",
+    "dino.center_batches=0",
+    "head.init=random",
+)
 
 
 @pytest.fixture(scope="module")

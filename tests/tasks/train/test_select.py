@@ -1,18 +1,20 @@
 """What is said at the end, from made-up probe results."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dinocli.engine.loop import RunResult
+from dinocli.engine.probe import Probe
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
 from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
-from dinocli.tasks.train.select import final_verdict, student_kept
+from dinocli.tasks.train.select import Trained, final_verdict, judged_images, student_kept
 from tests.engine.learners import tiny_recipe
 
 
@@ -73,6 +75,19 @@ def test_a_frozen_teacher_gives_the_verdict_its_words() -> None:
     assert verdict.reason.startswith("Significant increase in nearest neighbours shared with the teacher")
     assert "mean share of ten from 0.508 to 0.707" in verdict.reason
     assert "the student has 71 %; at the start it had 51 %" in verdict.summary
+
+
+def test_the_images_of_the_verdict_are_described_by_what_the_guard_knew() -> None:
+    def judged(guard: list[int], verdict: list[int]) -> str:
+        probes = [Probe.__new__(Probe) for _ in range(2)]
+        for probe, indices in zip(probes, (guard, verdict), strict=True):
+            probe.indices = indices
+        return judged_images(Trained(result(), Path(), probes[0], probes[guard is not verdict], 0.0))
+
+    assert judged([0, 1, 2], [2, 3]) == "2 images (1 also used for selection, with other crops)"
+    assert judged([0, 1, 2], [3]) == "1 images that were not used for selection"
+    only = [0, 1]
+    assert judged(only, only) == "2 images"
 
 
 def test_random_weights_are_not_kept_unless_the_student_is_worse() -> None:

@@ -17,6 +17,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import STALLED, run_probe
+from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import Costs
 from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
 from dinocli.models.weights import load_backbone
@@ -242,16 +243,31 @@ def test_a_label_that_all_images_share_is_named_and_left_out(said: tuple[TrainRe
     assert "label column what has fewer than two classes: nothing can be measured by it" in ears.warnings
 
 
-def test_the_verdict_says_how_many_images_the_guard_knew(said: tuple[TrainResult, Ears], tmp_path: Path) -> None:
+def test_the_verdict_says_how_many_images_the_guard_knew(said: tuple[TrainResult, Ears]) -> None:
     result, ears = said
     words = "8 images (4 also used for selection, with other crops)"
     assert any(words in line for line in ears.lines)
     assert words in (result.folder / "report.html").read_text()
-    more, others = write_textures(tmp_path / "more", each=6, side=40), Ears()
-    outcome = train(job(more, tmp_path / "run", [*SHORT, "run.steps=1"]), others)
+
+
+def test_a_run_with_nothing_to_select_among_measures_start_and_end_once(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract, measured, ears = Probe.extract, list[Probe](), Ears()
+
+    def counted(probe: Probe, *given: Any) -> Any:
+        measured.append(probe)
+        return extract(probe, *given)
+
+    monkeypatch.setattr(Probe, "extract", counted)
+    outcome = train(job(few, tmp_path / "run", [*SHORT, "run.steps=1"]), ears)
     assert outcome is not None
-    assert any("8 images that were not used for selection" in line for line in others.lines)
-    assert "8 images that were not used for selection" in (outcome.folder / "report.html").read_text()
+    assert len(measured) == 2
+    assert measured[0] is measured[1]
+    assert "comparing step 1 with the start on 8 images" in ears.lines
+    start, end = (row["probe"] for row in metrics(outcome.folder) if "probe" in row)
+    line = outcome.lines[0]
+    assert (line.start, line.adapted) == (start["selection_score"], end["selection_score"])
 
 
 class StepsDone(Exception):
