@@ -42,7 +42,7 @@ def label_png(labels_HW: NDArray[np.uint16]) -> bytes:
     A palette PNG would lose the labels in readers that convert it to RGB.
     """
     deep = labels_HW.max(initial=0) > 255
-    return _png(Image.fromarray(labels_HW if deep else labels_HW.astype(np.uint8)))
+    return png(Image.fromarray(labels_HW if deep else labels_HW.astype(np.uint8)))
 
 
 def label_geotiff(labels_HW: NDArray[np.uint16], place: Georeference) -> bytes:
@@ -56,7 +56,7 @@ def label_geotiff(labels_HW: NDArray[np.uint16], place: Georeference) -> bytes:
 
 def soft_png(soft_HW: NDArray[np.float32]) -> bytes:
     """Encode a soft map as a 16-bit grey PNG: 0.0 is 0, 1.0 is 65535."""
-    return _png(Image.fromarray(np.rint(soft_HW.clip(0, 1) * 65535).astype(np.uint16)))
+    return png(Image.fromarray(np.rint(soft_HW.clip(0, 1) * 65535).astype(np.uint16)))
 
 
 def soft_npy(soft_HW: NDArray[np.float32]) -> bytes:
@@ -68,7 +68,7 @@ def soft_npy(soft_HW: NDArray[np.float32]) -> bytes:
 
 def map_png(map_HW: NDArray[np.float32]) -> bytes:
     """Encode an additional map of a method, grey or RGB in 0 to 1, as an 8-bit PNG at its own resolution."""
-    return _png(Image.fromarray(np.rint(map_HW.clip(0, 1) * 255).astype(np.uint8)))
+    return png(Image.fromarray(np.rint(map_HW.clip(0, 1) * 255).astype(np.uint8)))
 
 
 def label_overlay(labels_HW: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -100,6 +100,13 @@ def overlay_jpeg(image_CHW: Canvas, labels_HW: NDArray[np.uint16]) -> bytes:
     return jpeg(image)
 
 
+def png(image: Image.Image) -> bytes:
+    """Encode an image as a PNG."""
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
+
+
 def jpeg(image: Image.Image) -> bytes:
     """Encode an image as a JPEG of quality 88."""
     file = io.BytesIO()
@@ -113,9 +120,3 @@ def write_image_file(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data)
     return path
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "png")
-    return file.getvalue()

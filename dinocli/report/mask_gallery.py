@@ -1,6 +1,5 @@
 """HTML report of `segment`: thumbnails with masks, written per image, then collected in one page."""
 
-import io
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,15 @@ from PIL import Image
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.canvas import Canvas, rgb, scaled, shrunk_size
-from dinocli.data.mask_images import jpeg, label_colour, label_overlay, truth_outline, write_image_file
+from dinocli.data.mask_images import (
+    jpeg,
+    label_colour,
+    label_overlay,
+    map_png,
+    png,
+    truth_outline,
+    write_image_file,
+)
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Cell, Table
 from dinocli.report.picture import Picture
@@ -94,26 +101,19 @@ def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
     write_image_file(folder.gallery / "pictures", stem, ".jpg", small)
     if image.labels_HW.any():
         tinted = label_overlay(_nearest(image.labels_HW, size))
-        write_image_file(folder.gallery / "masks", stem, ".png", _png(Image.fromarray(tinted)))
+        write_image_file(folder.gallery / "masks", stem, ".png", png(Image.fromarray(tinted)))
     if image.heat_hw is not None:
         h, w = image.heat_hw.shape
         heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SHORT_SIDE)[::-1], Image.Resampling.BOX)
-        grey = np.rint(np.asarray(heat).clip(0, 1) * 255).astype(np.uint8)
-        write_image_file(folder.gallery / "heat", stem, ".png", _png(Image.fromarray(grey)))
+        write_image_file(folder.gallery / "heat", stem, ".png", map_png(np.asarray(heat)))
     if image.truth_HW is not None and image.truth_HW.any():
         outline = truth_outline(_nearest(image.truth_HW.astype(np.uint16), size) > 0)
-        write_image_file(folder.gallery / "truth", stem, ".png", _png(Image.fromarray(outline)))
+        write_image_file(folder.gallery / "truth", stem, ".png", png(Image.fromarray(outline)))
 
 
 def _nearest(labels_HW: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
     """Resize a label map without interpolating labels."""
     return np.asarray(Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST), np.uint16)
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "png")
-    return file.getvalue()
 
 
 def remove_thumbnails(folder: MaskFolder) -> None:
