@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.image_list import ImageList
+from dinocli.data.sources import find_images
 from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.anomaly import FEATURES, Anomaly

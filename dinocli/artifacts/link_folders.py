@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.decode import image_size
+from dinocli.data.image_source import image_source, read_source
 from dinocli.data.raster_windows import split_window
-from dinocli.data.tar_shards import image_source, read_source, split_member
+from dinocli.data.tar_shards import split_member
 from dinocli.errors import DataError, UsageError
 from dinocli.files import named_errors, write_atomic
 from dinocli.quality.grouping import NO_CLUSTER

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded
 from dinocli.data.pixels import Decoded, unnamed_channels
-from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
 
 _MAX_CHANNELS_FIRST = 16  # a first axis of at most this length may be channels

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from dinocli.data.bad_images import BadLimit, bad_limit
 from dinocli.data.canvas import Canvas
+from dinocli.data.image_list import ImageList
 from dinocli.data.memory_budget import disk_budget, memory_budget, parse_bytes
 from dinocli.data.packfile import SUFFIX, append_index, checksum, new_file, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList
 from dinocli.data.store import Index, Packed, Store, Stream
 from dinocli.errors import DataError
 from dinocli.files import home_folder

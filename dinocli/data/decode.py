@@ -1,10 +1,6 @@
 """Decode an image file to an array in its native dtype: tifffile for TIFF, pydicom, NumPy, and PIL for the rest."""
 
-import os
-import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,25 +9,16 @@ from PIL import Image, UnidentifiedImageError
 
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.array_file import array_size, is_array, is_channels_first, read_array
-from dinocli.data.decoder_warnings import current
-from dinocli.data.dicom import HEAD_BYTES, NO_PREAMBLE, dicom_frames, dicom_size, is_dicom, read_dicom
+from dinocli.data.decode_errors import one_line_errors
+from dinocli.data.dicom import dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
+from dinocli.data.image_source import decoder_input, image_source, read_head
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, append_alpha, select_channels
 from dinocli.data.raster_windows import split_window
-from dinocli.data.tar_shards import Source, decoder_input, image_source
 from dinocli.data.tiff import NEEDS_CODECS, ForPil, TiffReading, is_tiff, read_tiff, tiff_pages, tiff_size
 from dinocli.errors import DataError
-
-_OTHER_CONTENT = (
-    (b"version https:", "a pointer of Git LFS, not the image: run `git lfs pull`"),
-    (b"<!doctype html", "a web page, not an image: download it again"),
-    (b"<html", "a web page, not an image: download it again"),
-    (b"\xff\n", "JPEG XL, which is not read: convert it, for example to PNG"),
-    (b"\0\0\0\x0cjxl ", "JPEG XL, which is not read: convert it, for example to PNG"),
-)
-"""First bytes, in lower case, of what often lies in place of an image, and the reason to give."""
 
 
 def read_native(path: str | Path, *, page: int = 0, channels: Channels = ()) -> Pixels:
@@ -75,7 +62,7 @@ def decode(
     Raises:
         DataError: As `read_native`.
     """
-    with _one_line_errors(path):
+    with one_line_errors(path):
         return _decode(str(path), page, channels, min_side, allowance, z)
 
 
@@ -109,12 +96,11 @@ def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
 
     EXIF orientation is not applied: a PNG may store it behind the pixels, where finding it costs a full decode.
     """
-    with _one_line_errors(path):
-        file, box = split_window(str(path))
-        if box:
+    with one_line_errors(path):
+        if box := split_window(str(path))[1]:
             return box[3], box[2]
-        source = image_source(file)
-        head = _head(source)[0]
+        source = image_source(str(path))
+        head = read_head(source)[0]
         if is_dicom(head):
             height, width = dicom_size(source)
         elif is_tiff(head[:4]):
@@ -134,9 +120,9 @@ def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tup
     Pages that named `channels` or `z` select (as in `Preprocess`) are not counted. Of formats that PIL reads, several
     frames count as 2: counting the frames of a long animation is slow.
     """
-    with _one_line_errors(path):
-        source = image_source(split_window(str(path))[0])
-        head = _head(source)[0]
+    with one_line_errors(path):
+        source = image_source(str(path))
+        head = read_head(source)[0]
         if is_dicom(head):
             return dicom_frames(source), 0
         if is_tiff(head[:4]):
@@ -148,23 +134,9 @@ def page_count(path: str | Path, *, channels: Channels = (), z: str = "") -> tup
             return (2 if several else 1), 0
 
 
-@contextmanager
-def _one_line_errors(path: str | Path) -> Iterator[None]:
-    current.path = path
-    try:
-        yield
-    except DataError:
-        raise
-    except MemoryError as error:  # one file that is too large must not stop the run
-        raise DataError("there is not enough memory to decode it") from error
-    except Exception as error:  # decoders raise nearly every exception class on broken files
-        raise DataError(_reason(error, path)) from error
-
-
 def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: Allowance, z: str) -> Decoded:
-    path, box = split_window(path)
     source = image_source(path)
-    head, file_bytes = _head(source)
+    head, file_bytes = read_head(source)
     if is_dicom(head) or not is_tiff(head[:4]):  # the preamble of a DICOM may be the header of a TIFF
         if channels == PAGES:
             raise DataError("--channels page is for TIFF files alone")
@@ -178,7 +150,7 @@ def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: 
                 read_array(source, any_channels=any_channels, allowance=allowance, file_bytes=file_bytes), channels
             )
         return _select_channels(read_with_pil(source, head, page, min_side, allowance, file_bytes), channels)
-    page_or_tags = read_tiff(source, TiffReading(page, channels, z, box), allowance, file_bytes)
+    page_or_tags = read_tiff(source, TiffReading(page, channels, z, split_window(path)[1]), allowance, file_bytes)
     if isinstance(page_or_tags, Decoded):
         dtype = page_or_tags.colour.dtype
         if dtype.kind not in "uif":
@@ -226,39 +198,3 @@ def _select_channels(image: Decoded, channels: Channels) -> Decoded:
         return image
     pixels = select_channels(append_alpha(image.colour, image.alpha), channels)
     return replace(image, colour=pixels, alpha=None, premultiplied=False, unread_channels=0)
-
-
-def _head(source: Source) -> tuple[bytes, int]:
-    """Return the first bytes of a file and its size in bytes."""
-    if isinstance(source, bytes):
-        if not source:
-            raise DataError("the file is empty")
-        return source[:HEAD_BYTES], len(source)
-    file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # opening a named pipe would wait for a writer
-    try:
-        status = os.fstat(file)
-        if stat.S_ISFIFO(status.st_mode):
-            raise DataError("a named pipe, not a file")
-        head = os.read(file, HEAD_BYTES)
-    finally:
-        os.close(file)
-    if not head:
-        raise DataError("the file is empty")
-    return head, status.st_size
-
-
-def _other_content(path: str | Path) -> str:
-    """Return the reason for a file that no decoder knows."""
-    head = _head(image_source(str(path)))[0].lstrip().lower()
-    return next(
-        (reason for magic, reason in _OTHER_CONTENT if head.startswith(magic)), "not an image in a known format"
-    )
-
-
-def _reason(error: Exception, path: str | Path) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        named_dicom = str(path).lower().endswith((".dcm", ".dicom"))
-        return NO_PREAMBLE if named_dicom else _other_content(path)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Mask, Pixels
-from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.errors import DataError
-
-HEAD_BYTES = 132
-"""First bytes that identify a DICOM file: a preamble of 128 bytes, then `DICM`."""
 
 NO_PREAMBLE = "not a DICOM file: its preamble is missing; rewrite it by pydicom: dcmread(NAME, force=True).save_as"
 
@@ -22,8 +19,8 @@ _NEEDED = "DICOM needs pydicom: pip install 'dinocli[dicom]'"
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether a file is DICOM, by its first `HEAD_BYTES` bytes."""
-    return head[128:HEAD_BYTES] == b"DICM"
+    """Return whether a file is DICOM, by its first bytes: a preamble of 128 bytes, then `DICM`."""
+    return head[128:132] == b"DICM"
 
 
 def dicom_size(source: Source) -> tuple[int, int]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from dinocli.data.image_source import decoder_input, image_source, size_and_mtime
 from dinocli.data.raster_windows import split_window
-from dinocli.data.tar_shards import decoder_input, image_source, size_and_mtime
 
 
 def same_files(paths: Sequence[str]) -> list[list[int]]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import tifffile
 
+from dinocli.data.image_source import decoder_input, image_source
 from dinocli.data.raster_windows import split_window
-from dinocli.data.tar_shards import decoder_input, image_source
 from dinocli.data.tiff_pages import orientation, page_of
 from dinocli.errors import DataError
 

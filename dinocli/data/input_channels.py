@@ -11,10 +11,10 @@ import numpy as np
 
 from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Channels
 from dinocli.data.decode import page_count
+from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 _SAMPLE_FILES = 16

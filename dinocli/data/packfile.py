@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.data.canvas import Canvas
+from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList
 from dinocli.data.store import Index, Packed
 from dinocli.errors import DataError
 

@@ -12,9 +12,9 @@ from PIL import Image, ImageFile
 
 from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
+from dinocli.data.image_source import Source, decoder_input, read_source
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
-from dinocli.data.tar_shards import Source, decoder_input, read_source
 from dinocli.errors import DataError
 
 # `Allowance` replaces PIL's limit, which warns at a third of `MAX_PIXELS` and does not tell the user what to do.

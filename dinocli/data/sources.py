@@ -5,73 +5,22 @@ Files are not opened: a listed image may still be unreadable.
 
 import difflib
 import glob
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk, unique_real_paths
 from dinocli.data.image_formats import image_suffixes
+from dinocli.data.image_list import ImageList
 from dinocli.data.mask_names import mask_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
 from dinocli.data.raster_windows import WINDOW, split_window, window_paths
 from dinocli.data.relative_names import escaped_names, relative_names, root_folder
-from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, size_and_mtime, split_member
+from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, split_member
 from dinocli.errors import DataError
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """Images below one root folder.
-
-    Args:
-        root: Absolute folder that all names are relative to: `--root`, else the input folder, or the deepest common
-            parent of several inputs.
-        names: Sorted, unique, written ``./a/b.png``, so that no name can be taken for an option or a formula.
-        bad: Names that do not fit on one line of UTF-8, escaped, each with the reason.
-        notes: Sentences on what was left out, and on files that may not be images.
-    """
-
-    root: Path
-    names: list[str]
-    bad: list[tuple[str, str]]
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def path(self, i: int) -> str:
-        """Return the path of image ``i``."""
-        return os.path.join(self.root, self.names[i][2:])
-
-    def paths(self) -> list[str]:
-        """Return the path of each image."""
-        return [self.path(i) for i in range(len(self))]
-
-    def spread(self, count: int) -> "ImageList":
-        """Return at most `count` evenly spread images, for a trial."""
-        last, count = len(self) - 1, min(count, len(self))
-        indices = [round(number * last / max(1, count - 1)) for number in range(count)]
-        return replace(self, names=[self.names[index] for index in indices])
-
-    def digest(self) -> str:
-        """Hash names, sizes and modification times, not contents: seconds for a million files, not hours.
-
-        Returns:
-            SHA-256 in hexadecimal. It does not depend on the root folder. A missing file counts as size -1.
-        """
-        sha = hashlib.sha256()
-        for i, name in enumerate(self.names):
-            try:
-                size, time = size_and_mtime(self.path(i))
-            except OSError:
-                size, time = -1, 0
-            sha.update(f"{name}\0{size}\0{time}\n".encode())
-        return sha.hexdigest()
 
 
 def find_images(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dinocli.data.bad_images import BadLimit, UnreadableImage
 from dinocli.data.canvas import Canvas
+from dinocli.data.image_list import ImageList
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 Kind = Literal["memory", "disk", "stream"]

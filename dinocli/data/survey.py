@@ -21,13 +21,13 @@ from dinocli.data.folder_notes import (
     page_notes,
     window_notes,
 )
+from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
 from dinocli.data.input_channels import described_channels, uneven_notes
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_range
 from dinocli.data.region_of_interest import described_roi
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 
 _MAX_SHOWN = 8

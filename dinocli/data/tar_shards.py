@@ -13,12 +13,10 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from threading import Lock
 from typing import Any, BinaryIO
 
 from dinocli.data.image_formats import image_suffixes
-from dinocli.data.raster_windows import split_window
 from dinocli.data.text_tables import is_utf8
 from dinocli.errors import DataError
 
@@ -29,9 +27,6 @@ _MAX_HEADER_BYTES = 1 << 20  # read at once while listing: a header can claim gi
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_BRACE_NAMES = 1_000_000
 _LINK_TYPES = {tarfile.LNKTYPE: "a hard link", tarfile.SYMTYPE: "a link"}
-
-Source = str | bytes
-"""Path of a file, or content of an image in an archive."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +91,12 @@ def open_shard(path: str) -> TarShard:
         return shard
 
 
-def image_source(path: str) -> Source:
-    """Return the content of an image in an archive; other paths are returned unchanged.
+def read_member(archive: str, name: str) -> bytes:
+    """Return the content of an image in an archive.
 
     Raises:
         DataError: The archive has no such image, or ends before it.
     """
-    member = split_member(path)
-    if member is None:
-        return path
-    archive, name = member
     shard = _shards.get(archive) or open_shard(archive)
     with open(archive, "rb") as file:
         if _stamp(file) != shard.stamp:
@@ -118,38 +109,6 @@ def image_source(path: str) -> Source:
     if len(content) != size:
         raise DataError(f"{os.path.basename(archive)} ends before the image does")
     return content
-
-
-def decoder_input(source: Source) -> str | BytesIO:
-    """Return the argument for a decoder: the path, or the content as a file object."""
-    return source if isinstance(source, str) else BytesIO(source)
-
-
-def read_source(source: Source) -> bytes:
-    """Return the bytes of an image file."""
-    if isinstance(source, bytes):
-        return source
-    with open(source, "rb") as file:
-        return file.read()
-
-
-def size_and_mtime(path: str) -> tuple[int, int]:
-    """Return size in bytes and modification time in ns; for an image in an archive, the archive's time plus its offset.
-
-    A window of a raster has those of the whole file.
-
-    Raises:
-        OSError: There is no such file.
-    """
-    if member := split_member(path):
-        shard = open_shard(member[0])
-        try:
-            offset, size = shard.place(member[1])
-        except KeyError:
-            raise FileNotFoundError(2, "no such image in the archive", path) from None
-        return size, shard.stamp[1] + offset
-    status = os.stat(split_window(path)[0])
-    return status.st_size, status.st_mtime_ns
 
 
 def expand_braces(pattern: str) -> list[str]:

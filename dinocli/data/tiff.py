@@ -15,6 +15,7 @@ import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
+from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import (
     Decoded,
@@ -23,7 +24,6 @@ from dinocli.data.pixels import (
     select_channels,
     unnamed_channels,
 )
-from dinocli.data.tar_shards import Source, decoder_input
 from dinocli.data.tiff_pages import (
     RGB,
     WHITE_IS_ZERO,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import Canvas
+from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
-from dinocli.data.sources import ImageList
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, aspect_size, input_size, squashed
 from dinocli.errors import DataError

@@ -11,10 +11,10 @@ from PIL import Image
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import rgb
+from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dinocli.data.annotated_images import AnnotatedObject
 from dinocli.data.annotations import annotation_kind, read_annotations
+from dinocli.data.image_list import ImageList
 from dinocli.data.label_paths import match_paths
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError, WeightsError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.ground_truth import GroundTruth, TrueMasks, is_good

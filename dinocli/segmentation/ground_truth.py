@@ -12,8 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.data.image_list import ImageList
 from dinocli.data.mask_reader import check_size, read_mask
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 

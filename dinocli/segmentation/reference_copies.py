@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from dinocli.data.file_copies import equal_files
-from dinocli.data.sources import ImageList
+from dinocli.data.image_list import ImageList
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.segment_images import SegmentImage
 

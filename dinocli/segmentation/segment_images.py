@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import Canvas, scaled
+from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import RegionOfInterest
-from dinocli.data.sources import ImageList
 from dinocli.errors import DataError
 from dinocli.models.region_cells import cells_inside
 from dinocli.segmentation.patch_geometry import MAX_LONG_SIDE, PatchGeometry, Size, canvas_size

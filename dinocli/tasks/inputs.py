@@ -13,7 +13,7 @@ from dinocli.errors import DataError
 from dinocli.files import user_path
 
 if TYPE_CHECKING:
-    from dinocli.data.sources import ImageList
+    from dinocli.data.image_list import ImageList
     from dinocli.data.survey import Survey
     from dinocli.models.weights_info import WeightsInfo
     from dinocli.progress import ProgressReporter

@@ -13,8 +13,9 @@ import pytest
 from dinocli.data import cache, packfile
 from dinocli.data.bad_images import UnreadableImage, write_bad
 from dinocli.data.cache import Decoder, cache_folder, open_store
+from dinocli.data.image_list import ImageList
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.store import Packed, Store
 from dinocli.errors import DataError, UsageError
 from tests.data.files import noise, save, settings

@@ -9,11 +9,11 @@ import pytest
 import tifffile
 
 from dinocli.config.preprocess import PAGES, Channels, Preprocess, first_channels, for_channels
+from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import SourceReading
 from dinocli.data.input_channels import described_channels, input_channels
 from dinocli.data.ranges import map_range
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList
 from dinocli.data.survey import check_stored, survey
 from dinocli.errors import DataError
 from tests.data.files import noise, settings

@@ -13,10 +13,12 @@ from PIL import Image
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.cache import Decoder, open_store
 from dinocli.data.decode import image_size, page_count, read_native
+from dinocli.data.image_list import ImageList
+from dinocli.data.image_source import size_and_mtime
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.store import Store
-from dinocli.data.tar_shards import expand_braces, open_shard, size_and_mtime, split_member
+from dinocli.data.tar_shards import expand_braces, open_shard, split_member
 from dinocli.errors import DataError
 from tests.engine.learners import PREPROCESS
 

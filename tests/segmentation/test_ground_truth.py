@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.image_list import ImageList
+from dinocli.data.sources import find_images
 from dinocli.errors import DataError
 from dinocli.segmentation.ground_truth import GroundTruth
 from tests.tasks.drive import Ears

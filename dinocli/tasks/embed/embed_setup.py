@@ -10,9 +10,10 @@ from dinocli.artifacts.feature_model import feature_model_of, inside_of, ready
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
+from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
 from dinocli.data.region_of_interest import described_roi, parse_roi
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.survey import check_stored
 from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first

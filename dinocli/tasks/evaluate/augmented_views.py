@@ -17,9 +17,9 @@ from dinocli.augment.multicrop import MultiCrop
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.cache import Decoder
+from dinocli.data.image_list import ImageList
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
-from dinocli.data.sources import ImageList
 from dinocli.engine.build_views import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.engine.rare_features import RareFeatures

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dinocli.artifacts.feature_model import load
+from dinocli.data.image_list import ImageList
 from dinocli.data.labels import folder_labels, is_folder_spec
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.device import DTYPES, feature_precision
 from dinocli.errors import UsageError

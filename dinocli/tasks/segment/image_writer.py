@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.georeference import georeference_of
+from dinocli.data.image_list import ImageList
 from dinocli.data.mask_images import (
     label_geotiff,
     label_png,
@@ -17,7 +18,6 @@ from dinocli.data.mask_images import (
     soft_png,
     write_image_file,
 )
-from dinocli.data.sources import ImageList
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.report.mask_gallery import Thumbnail, write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines

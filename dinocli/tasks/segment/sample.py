@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import thread_count
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter

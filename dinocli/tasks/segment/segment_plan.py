@@ -6,7 +6,7 @@ from typing import Any
 
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Data
-from dinocli.data.sources import ImageList
+from dinocli.data.image_list import ImageList
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage, SegmentReader

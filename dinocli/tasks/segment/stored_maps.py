@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.mask_folder import READ_ADVICE, MaskFolder
-from dinocli.data.sources import ImageList
+from dinocli.data.image_list import ImageList
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold

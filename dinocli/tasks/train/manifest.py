@@ -14,8 +14,8 @@ from dinocli.config.load import checked, differences, to_toml, with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.bad_images import write_bad
 from dinocli.data.canvas import rgb
+from dinocli.data.image_list import ImageList
 from dinocli.data.loader import Loader
-from dinocli.data.sources import ImageList
 from dinocli.engine.step import Learner
 from dinocli.errors import UsageError
 from dinocli.files import write_atomic

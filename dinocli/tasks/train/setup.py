@@ -10,11 +10,12 @@ from dinocli.config.auto import needs_image_count, resolve
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.cache import Decoder, cache_folder, open_store
+from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
 from dinocli.data.labels import Labels, multiclass_columns, read_labels
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import parse_roi
-from dinocli.data.sources import ImageList, find_images
+from dinocli.data.sources import find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey
 from dinocli.engine.build import build_precision, facts_of

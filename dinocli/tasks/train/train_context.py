@@ -9,9 +9,9 @@ from dinocli.config.guard_plan import fit_guard, selects_nothing
 from dinocli.config.load import with_values
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
+from dinocli.data.image_list import ImageList
 from dinocli.data.labels import Labels
 from dinocli.data.loader import Loader
-from dinocli.data.sources import ImageList
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey
 from dinocli.engine.build import build_learner, facts_of

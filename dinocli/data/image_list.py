@@ -1,0 +1,58 @@
+"""`ImageList`: the images of a command, by their names below one root folder."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dinocli.data.image_source import size_and_mtime
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images below one root folder.
+
+    Args:
+        root: Absolute folder that all names are relative to: `--root`, else the input folder, or the deepest common
+            parent of several inputs.
+        names: Sorted, unique, written ``./a/b.png``, so that no name can be taken for an option or a formula.
+        bad: Names that do not fit on one line of UTF-8, escaped, each with the reason.
+        notes: Sentences on what was left out, and on files that may not be images.
+    """
+
+    root: Path
+    names: list[str]
+    bad: list[tuple[str, str]]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, i: int) -> str:
+        """Return the path of image ``i``."""
+        return os.path.join(self.root, self.names[i][2:])
+
+    def paths(self) -> list[str]:
+        """Return the path of each image."""
+        return [self.path(i) for i in range(len(self))]
+
+    def spread(self, count: int) -> "ImageList":
+        """Return at most `count` evenly spread images, for a trial."""
+        last, count = len(self) - 1, min(count, len(self))
+        indices = [round(number * last / max(1, count - 1)) for number in range(count)]
+        return replace(self, names=[self.names[index] for index in indices])
+
+    def digest(self) -> str:
+        """Hash names, sizes and modification times, not contents: seconds for a million files, not hours.
+
+        Returns:
+            SHA-256 in hexadecimal. It does not depend on the root folder. A missing file counts as size -1.
+        """
+        sha = hashlib.sha256()
+        for i, name in enumerate(self.names):
+            try:
+                size, time = size_and_mtime(self.path(i))
+            except OSError:
+                size, time = -1, 0
+            sha.update(f"{name}\0{size}\0{time}\n".encode())
+        return sha.hexdigest()
