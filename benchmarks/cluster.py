@@ -25,8 +25,8 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.data.labels import read_labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import group_by_centres
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
-from dinocli.quality.spherical_kmeans import unit_kmeans
 
 SAMPLE = 50_000
 BLOCK = 50_000

@@ -30,9 +30,9 @@ from dinocli.quality.cosine import unit_rows
 from dinocli.quality.drift import LEVEL, drift
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.grouping import group_by_centres
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import unit_kmeans
 
 KINDS = ("pooled", "pooled+rare")
 SHOTS, HALVES, NEAREST, TESTED, NEW_DRAWS = (5, 10, 20), 20, 10, 300, 3

@@ -23,8 +23,8 @@ from dinocli.augment.draw import Params, draw, pack, to_device, view_major
 from dinocli.augment.focus import Focus
 from dinocli.augment.photometric import apply_chosen
 from dinocli.augment.resample import FULL_SCALE, box_weights, crop_boxes, mean_and_std, normalise
+from dinocli.augment.view_captions import view_captions
 from dinocli.augment.view_pipeline import ViewPipeline, ViewSpec
-from dinocli.augment.view_words import view_words
 
 GLOBAL_VIEWS = 2
 
@@ -133,10 +133,10 @@ class MultiCrop:
         return [view.numpy() for views in views_of_kinds for view in views.view(-1, count, *views.shape[1:])]
 
     def describe(self, sizes_B2: Tensor, images: Sequence[int] = (), *, step: int) -> list[list[str]]:
-        """Return captions of the images of `preview`: for each view and each image the lines of `view_words`."""
+        """Return captions of the images of `preview`: for each view and each image the lines of `view_captions`."""
         drawn = self._draw(sizes_B2, images, step, 0, len(sizes_B2))
         return [
-            view_words(kind.crop, params, view, sizes_B2)
+            view_captions(kind.crop, params, view, sizes_B2)
             for kind, params in zip(self._kinds, drawn, strict=True)
             for view in range(len(kind.indices))
         ]

@@ -62,13 +62,13 @@ class Objective:
         anchored = "gram_anchor" in self.weights or "feature_anchor" in self.weights
         self.start = copy.deepcopy(start).eval().requires_grad_(False) if anchored else None
 
-    def anchor_output(self, globals_: Tensor) -> AnchorOutput:
+    def anchor_output(self, global_views: Tensor) -> AnchorOutput:
         """Run the start weights on the global views, (G * B, channels, S, S), if an anchor is on."""
         if self.start is None:
             return AnchorOutput(None, None)
         if "gram_anchor" not in self.weights:
-            return AnchorOutput(self.start(globals_), None)
-        return AnchorOutput(*self.start.with_patches(globals_))
+            return AnchorOutput(self.start(global_views), None)
+        return AnchorOutput(*self.start.with_patches(global_views))
 
     def __call__(
         self,
@@ -109,13 +109,12 @@ class Objective:
         anchor: AnchorOutput,
         sources: Sequence[int],
     ) -> Tensor:
-        globals_ = len(teacher.logits_VBK)
-        global_rows = globals_ * len(sources)
+        views = len(teacher.logits_VBK)
+        global_rows = views * len(sources)
         features_ND = student.features_ND[:global_rows]
         if name == "koleo":
             sources_B = to_device(torch.tensor(sources), features_ND.device)
-            views = [koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(globals_)]
-            return torch.stack(views).mean()
+            return torch.stack([koleo_loss(view_BD, sources_B) for view_BD in features_ND.chunk(views)]).mean()
         if name == "feature_anchor":
             assert anchor.features_ND is not None
             return feature_distance(features_ND, anchor.features_ND)

@@ -10,8 +10,8 @@ from dinocli.data.loader import Loader
 from dinocli.engine.head_init import global_views
 from dinocli.engine.step import Learner
 from dinocli.progress import ProgressReporter
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import unit_kmeans
 
 STAGE = "clustering the teacher's features into prototypes"
 VIEWS_PER_PROTOTYPE, KMEANS_PASSES = 4, 25

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures, single_threaded
-from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 
 K_CANDIDATES = (*range(2, 11), 12, 15, 20, 25, 30)
 MIN_STABILITY, MIN_SILHOUETTE_GAIN, MIN_STABILITY_GAIN = 0.6, 0.1, 0.4

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.kmeans import closeness
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import closeness
 
 NO_CLUSTER = -1
 """Label of an image that is in no cluster."""

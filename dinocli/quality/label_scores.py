@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.few_shot import few_shot
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, macro_f1
 from dinocli.quality.linear import linear_probe, linear_transfer
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.score_table import Score
-from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 
 HEADLINE = "knn20_accuracy"
 """Key of the score whose difference is reported in a sentence: no training, no hyperparameter search."""

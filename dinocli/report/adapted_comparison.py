@@ -19,8 +19,8 @@ from dinocli.models.attention import attend_with_patches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import eval_mode
 from dinocli.quality.agreement import nmi
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 from dinocli.report.page import Table
 from dinocli.report.page_parts import Sheet
 from dinocli.report.sheet import sheet_png

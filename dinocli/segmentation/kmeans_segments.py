@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.auto_k import choose_k
+from dinocli.quality.kmeans import closeness, nearest, unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import closeness, nearest, unit_kmeans
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
 FIT_PATCHES = 20_000

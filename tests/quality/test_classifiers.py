@@ -13,13 +13,13 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import normalize
 
 from dinocli.errors import WeightsError
+from dinocli.quality.active_learning import margins, suggest
 from dinocli.quality.classifier_choice import can_be_validated, fit_temperature, out_of_fold, try_classifiers
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
 from dinocli.quality.folds import folds
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.selective import REJECT_ALL, class_shares, min_labels, precision_threshold
-from dinocli.quality.suggestions import margins, suggest
+from dinocli.quality.selective_classification import REJECT_ALL, class_shares, min_labels, precision_threshold
 
 Rows = NDArray[np.float32]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dinocli.quality.grouping import group_by_centres, group_by_labels
+from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.spherical_kmeans import unit_kmeans
 from tests.quality.groups import mixture
 
 

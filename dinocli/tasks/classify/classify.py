@@ -18,13 +18,13 @@ from dinocli.data.text_tables import write_table
 from dinocli.file_set import FileSet, check_free, claimed
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
+from dinocli.quality.active_learning import suggest
 from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated, try_classifiers
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
 from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean_of
 from dinocli.quality.knn import accuracy, balanced_accuracy
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
-from dinocli.quality.selective import REJECT_ALL, class_shares, min_labels, precision_threshold
-from dinocli.quality.suggestions import suggest
+from dinocli.quality.selective_classification import REJECT_ALL, class_shares, min_labels, precision_threshold
 from dinocli.tasks.classify.classified_features import open_classified, origin
 from dinocli.tasks.classify.classify_options import AUTO_METHOD, ClassCounts, ClassifyOptions, ClassifyResult
 from dinocli.tasks.classify.predictions_table import Predictions, write_predictions

@@ -15,7 +15,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.farthest_first import diverse
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
-from dinocli.quality.odd_images import feature_distance, joined_outlier_score
+from dinocli.quality.outlier_scores import feature_distance, joined_outlier_score
 from dinocli.quality.stable_ids import stable_ids
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
 from dinocli.tasks.cluster.cluster_options import (

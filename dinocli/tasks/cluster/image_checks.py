@@ -11,7 +11,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
-from dinocli.quality.odd_images import appearance_distance
+from dinocli.quality.outlier_scores import appearance_distance
 from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 

@@ -19,7 +19,7 @@ from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPr
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.classifiers import MIN_PROBABILITY
 from dinocli.quality.knn import TEMPERATURE
-from dinocli.quality.selective import precision_threshold
+from dinocli.quality.selective_classification import precision_threshold
 from dinocli.tasks.export.source import Source
 
 MIN_COSINE = 0.999

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from dinocli.quality import normalized_features, spherical_kmeans
+from dinocli.quality import kmeans, normalized_features
+from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures, single_threaded
-from dinocli.quality.spherical_kmeans import nearest, unit_kmeans
 from tests.quality.groups import mixture
 
 
@@ -61,8 +61,8 @@ def test_centres_do_not_depend_on_threads_but_on_the_seed(monkeypatch: pytest.Mo
 def test_a_sample_initialises_and_all_rows_are_used_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = mixture(4, 3000, noise=0.8)
     whole = unit_kmeans(NormalizedFeatures(points), 4)
-    monkeypatch.setattr(spherical_kmeans, "SAMPLE_ROWS", 100)
-    monkeypatch.setattr(spherical_kmeans, "SAMPLE_ROWS_EACH", 25)
+    monkeypatch.setattr(kmeans, "SAMPLE_ROWS", 100)
+    monkeypatch.setattr(kmeans, "SAMPLE_ROWS_EACH", 25)
     sampled = unit_kmeans(NormalizedFeatures(points), 4)
     labels = nearest(NormalizedFeatures(points).take(slice(None)), sampled.centres_KD)
     assert adjusted_rand_score(truth, labels) == 1
@@ -79,7 +79,7 @@ def test_fewer_different_rows_than_clusters() -> None:
 def test_an_empty_cluster_takes_a_far_row() -> None:
     points = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0]], np.float32)
     start = np.array([[1, 0], [0.6, 0.8], [0.6, -0.8]], np.float32)  # the last centre is nearest to no row
-    fit = spherical_kmeans._lloyd(NormalizedFeatures(points), start, 10)
+    fit = kmeans._lloyd(NormalizedFeatures(points), start, 10)
     assert len(set(nearest(NormalizedFeatures(points).take(slice(None)), fit.centres_KD))) == 3
 
 

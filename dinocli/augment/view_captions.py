@@ -14,7 +14,7 @@ _MIN_CHANGE = 0.005  # factors closer to 1, and hue shifts closer to 0, are not 
 _FACTORS = {"brightness_factor": "brightness", "contrast_factor": "contrast", "saturation_factor": "saturation"}
 
 
-def view_words(crop: AntialiasedCrop, drawn: Sequence[Params], view: int, sizes_B2: Tensor) -> list[str]:
+def view_captions(crop: AntialiasedCrop, drawn: Sequence[Params], view: int, sizes_B2: Tensor) -> list[str]:
     """Return the caption of one view of each image: one line for the crop, one for each operation.
 
     Args:

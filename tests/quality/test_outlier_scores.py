@@ -3,7 +3,7 @@ import pytest
 
 from dinocli.quality.image_statistics import image_statistics
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.odd_images import appearance_distance, feature_distance, joined_outlier_score
+from dinocli.quality.outlier_scores import appearance_distance, feature_distance, joined_outlier_score
 from tests.quality.test_image_issues import ODD, photo
 
 
