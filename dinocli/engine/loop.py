@@ -3,9 +3,12 @@
 import contextlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dinocli.data.loader import Loader
+from torch import Tensor
+
+from dinocli.data.loader import Batch, Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Checkpointer
 from dinocli.engine.collapse import Row, advice, best_of
@@ -114,13 +117,10 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
     with Signals().caught() as signals, contextlib.closing(trainer.loader.steps(options.first_step, last)) as batches:
         step_began = wait_began = time.monotonic()  # the time of probes and saves belongs to no step
         for step, slices in enumerate(batches, options.first_step):
-            data_wait, now = time.monotonic() - wait_began, learner.schedule.at(step)
-            if now.backbone_learns != learner.student.backbone_learns:
-                set_stage(learner, backbone_learns=now.backbone_learns)
-                reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
-            metrics_N = compiled_step(learner, slices, step, reporter.warn)
+            data_wait = time.monotonic() - wait_began
+            metrics_N = _step(trainer, slices, step)
             done, step_ended = step + 1, time.monotonic()
-            monitor.add(done, metrics_N, now, Timing(step_ended - step_began, data_wait))
+            monitor.add(done, metrics_N, learner.schedule.at(step), Timing(step_ended - step_began, data_wait))
             step_began = step_ended
             stopping = any_rank(signals.number > 0)
             late = options.max_seconds < math.inf and any_rank(time.monotonic() - began > options.max_seconds)
@@ -129,15 +129,10 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
             # before it.
             save_due = stopping or probe_due or any_rank(checkpointer.due(done))
             if save_due or done % options.log_every == 0 or learner.warmup.due(done):
-                rows = monitor.flush()
-                learner.warmup.update([(row["step"], row["loss"]) for row in rows])
-                _report(reporter, rows, done, steps)
-                while monitor.tracker_errors:
-                    reporter.warn(monitor.tracker_errors.pop())
+                _read_metrics(trainer, done)
             else:
                 reporter.progress("training", done, steps)
             if probe_due and not (monitor.stop_reason and options.guard_stops):
-                reporter.stage("probing", trainer.probe.images_per_measurement)
                 run_probe(trainer, done)
                 if done < steps:
                     reporter.progress("training", done, steps)
@@ -165,6 +160,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
 
 def run_probe(trainer: Trainer, step: int) -> None:
     """Measure the teacher in the main process and share the result, so that all processes decide alike."""
+    trainer.reporter.stage("probing", trainer.probe.images_per_measurement)
     result = from_main(lambda: trainer.probe.measure(trainer.learner.teacher.backbone, step))
     trainer.monitor.add_probe(result)
     if trainer.monitor.best is result:
@@ -177,18 +173,32 @@ def _resume_stage(learner: Learner, first_step: int) -> None:
         set_stage(learner, backbone_learns=True)
 
 
+def _step(trainer: Trainer, slices: Sequence[Batch], step: int) -> Tensor:
+    """Take a training step, in the stage that begins with it; returns the metrics of `train_step`."""
+    learner, backbone_learns = trainer.learner, trainer.learner.schedule.at(step).backbone_learns
+    if backbone_learns != learner.student.backbone_learns:
+        set_stage(learner, backbone_learns=backbone_learns)
+        trainer.reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
+    return compiled_step(learner, slices, step, trainer.reporter.warn)
+
+
+def _read_metrics(trainer: Trainer, done: int) -> None:
+    """Read the metrics of the last steps from the device; report them, and let them end the head warm-up."""
+    monitor, reporter = trainer.monitor, trainer.reporter
+    rows = monitor.flush()
+    trainer.learner.warmup.update([(row["step"], row["loss"]) for row in rows])
+    mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
+    speed = monitor.batch_size / mean["seconds"] if mean["seconds"] else 0.0
+    detail = f"loss {mean['loss']:.2f}  H/lnK {mean['entropy']:.2f}  {speed:.0f} img/s"
+    if mean["data_wait"] > 0.1 * mean["seconds"] > 0:
+        detail += f"  waiting for images {mean['data_wait'] / mean['seconds']:.0%}"
+    reporter.progress("training", done, trainer.learner.schedule.steps, detail)
+    while monitor.tracker_errors:
+        reporter.warn(monitor.tracker_errors.pop())
+
+
 def _warn_once(reporter: ProgressReporter, warned: set[str], step: int, stop_reason: str) -> None:
     what = advice(stop_reason)
     if what not in warned:
         reporter.warn(f"step {step}: {stop_reason}; {what}")
     warned.add(what)
-
-
-def _report(reporter: ProgressReporter, rows: list[Row], step: int, steps: int) -> None:
-    if rows:
-        mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("loss", "entropy", "seconds", "data_wait")}
-        speed = rows[-1]["images_per_second"] * rows[-1]["seconds"] / mean["seconds"] if mean["seconds"] else 0.0
-        detail = f"loss {mean['loss']:.2f}  H/lnK {mean['entropy']:.2f}  {speed:.0f} img/s"
-        if mean["seconds"] and mean["data_wait"] > 0.1 * mean["seconds"]:
-            detail += f"  waiting for images {mean['data_wait'] / mean['seconds']:.0%}"
-        reporter.progress("training", step, steps, detail)

@@ -127,7 +127,6 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
         monitor.begin(start)
         initialize(learner, loader, recipe, context.preprocess, reporter)
         if recipe.model.batch_norm == "adapted":
-            reporter.stage("probing", probe.images_per_measurement)
             run_probe(trainer, 0)
     limit = seconds_to_train(context, plan, seconds_per_forward)
     result = run(trainer, loop_options(plan, first_step, seconds, limit))
