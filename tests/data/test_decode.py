@@ -382,7 +382,7 @@ def test_lzw_tiff_is_read_without_imagecodecs(tmp_path: Path, dtype: str) -> Non
 def no_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make tifffile lack the codec of every file, as it lacks that of LZW without imagecodecs."""
 
-    def page_samples(page: object) -> Array:
+    def page_samples(*_: object) -> Array:
         raise ValueError("requires the 'imagecodecs' package")
 
     monkeypatch.setattr(tiff, "page_samples", page_samples)
