@@ -61,6 +61,7 @@ class MlflowTracker:
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else lines about its tables, in the middle of ours
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 

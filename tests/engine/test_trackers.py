@@ -89,8 +89,9 @@ def test_tensorboard_events_hold_the_numbers(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 1.5)]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow 3.17 with SQLAlchemy 2.1
 def test_an_mlflow_run_is_a_local_file_and_continues_after_a_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mlflow: Any = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
@@ -101,6 +102,7 @@ def test_an_mlflow_run_is_a_local_file_and_continues_after_a_resume(
         assert isinstance(tracker, MlflowTracker)
         tracker.log(step, {"loss": 2.0 / step})
         tracker.flush()
+    assert capfd.readouterr() == ("", ""), "the lines of the command stay alone"
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mine' / 'mlflow' / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("dinocli").experiment_id])
     assert run.info.run_name == "mine"
