@@ -9,9 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,11 +20,7 @@ from rich.text import Text
 from dinocli.cli.stages import StageDisplay
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.progress import ProgressReporter
-from dinocli.report.text import difference, middle_ellipsis, score, visible, wrap_words
-
-if TYPE_CHECKING:
-    from dinocli.tasks.train.run_report import TrainResult
-    from dinocli.tasks.train.score_lines import ScoreLine
+from dinocli.report.text import middle_ellipsis, visible, wrap_words
 
 SCHEMA = 1
 
@@ -161,10 +156,7 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def show_rows(
-    terminal: Terminal,
-    data: Mapping[str, Any],
-    rows: Iterable[Sequence[str]],
-    draw: Callable[[], None],
+    terminal: Terminal, data: Mapping[str, Any], rows: Iterable[Sequence[str]], draw: Callable[[], None]
 ) -> None:
     """Print a table on stdout: with `--json` all its data, on a terminal drawn, else as tab-separated lines."""
     if terminal.as_json:
@@ -186,48 +178,6 @@ def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> Non
         print_json(data)
     else:
         sys.stdout.write(f"{path}\n")
-
-
-def show_result(terminal: Terminal, result: "TrainResult | None", *, hints: Sequence[str] = ()) -> None:
-    """Show the result of a run: tables and verdict on stderr, the run folder on stdout."""
-    if result is None:
-        return
-    from dinocli.quality.verdict import KEPT
-
-    step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
-    for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
-        if lines:
-            terminal.table(title, *_score_table(lines, step))
-    data = result.to_dict()
-    for sentence in (*result.verdict.sentences, data["share_of_teacher"]):
-        if sentence:
-            terminal.line(sentence)
-    unimproved = " (no training step improved on them)" if result.verdict.keep == "statistics" else ""
-    terminal.line(f"Keep {KEPT[result.verdict.keep]}{unimproved}: {result.folder / 'backbone'}")
-    for advice in result.advice:
-        terminal.line(f"Try next: {advice}")
-    for hint in hints:
-        terminal.line(hint)
-    terminal.ending(
-        [result.folder / "report.html"], [f"dinocli embed --weights {quote(str(result.folder))} --out feats.npy"]
-    )
-    print_result(terminal, data, result.folder)
-
-
-def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows; columns `statistics` (adapted batch norm) and `teacher` only if measured."""
-    header, rows = ["", "start", step, "change"], []
-    for line in lines:
-        values = [line.start, line.adapted] if line.statistics is None else [line.start, line.statistics, line.adapted]
-        rows.append([line.name, *map(score, values), difference(line.adapted, line.start)])
-    if len(rows[0]) > len(header):
-        header.insert(2, "statistics")
-    if any(line.teacher is not None for line in lines):
-        header.append("teacher")
-        rows = [
-            [*row, "" if line.teacher is None else score(line.teacher)] for row, line in zip(rows, lines, strict=True)
-        ]
-    return header, rows
 
 
 def _finite(value: Any) -> Any:

@@ -100,7 +100,6 @@ def training(
     if not images:
         raise typer.BadParameter("give at least one folder, file or glob", param_hint="IMAGES")
     from dinocli.cli.facts import show_plan
-    from dinocli.cli.render import show_result
     from dinocli.config.load import load_recipe
 
     recipe_options = {
@@ -142,8 +141,9 @@ def training(
 
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
+            from dinocli.cli.show_training import show_trained
             from dinocli.tasks.train.train import train
 
             result = train(options, terminal, sys.stdin.buffer, started)
-            show = partial(show_result, terminal, result, hints=() if recipe else (NO_RECIPE,))
+            show = partial(show_trained, terminal, result, hints=() if recipe else (NO_RECIPE,))
     show()
