@@ -1,6 +1,5 @@
 """Declarations of shared options: name, type and help."""
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -142,16 +141,6 @@ MaxBad = Annotated[
         show_default="10%",
     ),
 ]
-Cache = Annotated[
-    str | None,
-    option(
-        "--cache",
-        metavar="SIZE",
-        panel=INPUT,
-        help="Memory for decoded images: auto, off, or a size such as 8G.",
-        show_default="auto",
-    ),
-]
 Workers = Annotated[
     int | None,
     option(
@@ -160,16 +149,6 @@ Workers = Annotated[
         min=0,
         help="Threads that decode images; 0 decodes in the main thread.",
         show_default="auto",
-    ),
-]
-Labels = Annotated[
-    str,
-    option(
-        "--labels",
-        metavar="LABELS",
-        panel=INPUT,
-        help="Labels for the final table only: folder, folder:N, CSV, COCO, YOLO, VOC.",
-        callback=paths.labels,
     ),
 ]
 Weights = Annotated[
@@ -193,28 +172,6 @@ Model = Annotated[
         help="timm name; needed with a bare state dict or --weights none.",
     ),
 ]
-Teacher = Annotated[
-    str | None,
-    option(
-        "--teacher",
-        metavar="WEIGHTS",
-        panel=MODEL,
-        autocompletion=completion.weights,
-        callback=paths.weights,
-        help="Distil these frozen weights into --model; same forms as --weights.",
-    ),
-]
-Recipes = Annotated[
-    list[str] | None,
-    option(
-        "--recipe",
-        "-r",
-        metavar="RECIPE",
-        panel=TRAINING,
-        autocompletion=completion.recipes,
-        help="Name (`dinocli recipe list`) or path; repeatable, the last wins.",
-    ),
-]
 Settings = Annotated[
     list[str] | None,
     option(
@@ -225,14 +182,6 @@ Settings = Annotated[
         autocompletion=completion.settings,
         help="Any setting of the recipe, such as run.save_every=50; repeatable.",
     ),
-]
-Steps = Annotated[
-    int | None,
-    option("--steps", panel=TRAINING, min=1, help="Optimizer steps.", show_default="from the number of images"),
-]
-Minutes = Annotated[
-    float,
-    option("--minutes", panel=TRAINING, min=0.0, help="Time limit of the whole command, minutes; 0: none."),
 ]
 Whiten = Annotated[
     bool,
@@ -245,32 +194,6 @@ EmbedBatch = Annotated[
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     option("--precision", panel=OUTPUT, help="Floating-point format; auto: half precision where supported."),
-]
-
-
-def _batch_size(text: str | int) -> str | int:
-    """Parse `--batch-size`: auto, max or an integer of at least 2."""
-    if text in ("auto", "max"):
-        return text
-    if not str(text).isascii() or not str(text).isdigit() or int(text) < 2:
-        raise typer.BadParameter("there is auto, max and a number of at least 2")
-    return int(text)
-
-
-BatchSize = Annotated[
-    Any,
-    option(
-        "--batch-size",
-        panel=TRAINING,
-        parser=_batch_size,
-        metavar="N",
-        help="Images per step over all processes; auto; max: all that fits in memory.",
-        show_default="auto",
-    ),
-]
-Seed = Annotated[int | None, option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
-Out = Annotated[
-    str, option("--out", "-o", metavar="FOLDER", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")
 ]
 
 
@@ -295,22 +218,9 @@ Gpus = Annotated[int, option("--gpus", panel=OUTPUT, min=1, help="Processes on t
 Resume = Annotated[bool, option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
 Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace an existing result.")]
 DryRun = Annotated[bool, option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")]
-Profile = Annotated[
-    bool, option("--profile", panel=OUTPUT, help="Time the parts of 10 steps; Chrome trace in RUN/profile.json.")
-]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
 Debug = Annotated[
     bool,
     option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),
 ]
-
-
-def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
-    """Return options that are not None as `--set` strings, followed by the user's `--set` strings, which win."""
-    options = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
-    return [*options, *(settings or [])]
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in JSON and TOML

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from dinocli.cli import options as opt
+from dinocli.cli import training_options as own
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
@@ -74,24 +75,24 @@ def training(
     ctx: typer.Context,
     images: opt.Images = None,
     read: Any = None,
-    cache: opt.Cache = None,
-    labels: opt.Labels = "",
+    cache: own.Cache = None,
+    labels: own.Labels = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
-    teacher: opt.Teacher = None,
-    recipe: opt.Recipes = None,
+    teacher: own.Teacher = None,
+    recipe: own.Recipes = None,
     settings: opt.Settings = None,
-    steps: opt.Steps = None,
-    minutes: opt.Minutes = 0.0,
-    batch_size: opt.BatchSize = None,
-    seed: opt.Seed = None,
-    out: opt.Out = "",
+    steps: own.Steps = None,
+    minutes: own.Minutes = 0.0,
+    batch_size: own.BatchSize = None,
+    seed: own.Seed = None,
+    out: own.Out = "",
     device: opt.Device = "auto",
     gpus: opt.Gpus = 1,
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    profile: opt.Profile = False,
+    profile: own.Profile = False,
     terminal: Any = None,
 ) -> None:
     """Train with the recipes of the command; help comes from `TRAINING_COMMANDS`."""
@@ -122,7 +123,7 @@ def training(
     mode = TRAINING_COMMANDS[command]
     base_recipes = mode.base_recipes if teacher is None else (DISTILLATION_RECIPE,)
     layers = [*base_recipes, *(recipe or mode.default_recipes)]
-    merged = load_recipe(layers, opt.settings_of(recipe_options, settings))
+    merged = load_recipe(layers, own.settings_of(recipe_options, settings))
     run_on_gpus(gpus, device)
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
