@@ -1,9 +1,8 @@
-"""The Typer app, and the table of exit codes.
+"""The Typer app.
 
 Nothing here imports torch: `--help` must be fast, and shell completion runs this module on every TAB.
 """
 
-import errno
 import gc
 import os
 import resource
@@ -32,30 +31,12 @@ from dinocli.cli import (
     segment,
     training,
 )
+from dinocli.cli.exit_codes import EXIT_CANNOT_WRITE, EXIT_CODES, error_message, exit_code, with_torch_mismatch
 from dinocli.cli.help_page import Command, examples, with_words
 from dinocli.cli.streams import ClosedOutputError, settle_streams
 from dinocli.cli.usage import print_error, repeated_option, usage_message
 from dinocli.cores import limit_threads
-from dinocli.errors import (
-    DataError,
-    DinocliError,
-    Interrupted,
-    TrainingStopped,
-    UsageError,
-    WeightsError,
-    is_out_of_memory,
-)
-
-EXIT_BUG, EXIT_CANNOT_WRITE = 1, 6
-EXIT_CODES: dict[type[DinocliError], int] = {UsageError: 2, DataError: 3, WeightsError: 4, TrainingStopped: 5}
-
-OS_ERROR_ADVICE = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-}
+from dinocli.errors import UsageError
 
 MIN_ADDRESS_SPACE_BYTES = 4 << 30
 TORCH_FREE_COMMANDS = ("recipe", "compare", "--version", "--install-completion", "--show-completion")
@@ -69,42 +50,6 @@ EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 usage or recipe, 3 data, 4 weights or a missing extra, "
     "5 training stopped, 6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
 )
-
-
-def exit_code(error: BaseException) -> int:
-    """Return the exit code of an error."""
-    if isinstance(error, Interrupted):
-        return 128 + error.signal
-    for kind, code in EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code
-    if isinstance(error, OSError) or is_out_of_memory(error):
-        return EXIT_CANNOT_WRITE
-    return EXIT_BUG
-
-
-def error_message(error: BaseException) -> str:
-    """Return one line: what happened and what to do."""
-    text = " ".join(str(error).split())
-    if isinstance(error, DinocliError | ClosedOutputError):
-        return text
-    if isinstance(error, OSError):
-        has_out = not {"--out", "-o"}.isdisjoint(word.partition("=")[0] for word in sys.argv)
-        elsewhere = "choose another place with --out" if has_out else "choose another place"
-        return f"{text}; {OS_ERROR_ADVICE.get(error.errno or 0, elsewhere)}"
-    if exit_code(error) == EXIT_CANNOT_WRITE:
-        return "out of memory; use a smaller --batch-size"
-    return f"internal error: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
-
-
-def with_torch_mismatch(error: Exception) -> Exception:
-    """Replace an apparent bug by a mismatch of torch and torchvision, if there is one: it fails in many places."""
-    if exit_code(error) != EXIT_BUG:
-        return error
-    from dinocli.config.installed_packages import torch_mismatch
-
-    mismatch = torch_mismatch()
-    return WeightsError(mismatch) if mismatch else error
 
 
 class Commands(TyperGroup):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dinocli.cli.app import app, exit_code
+from dinocli.cli.app import app
+from dinocli.cli.exit_codes import exit_code
 from dinocli.errors import (
     DataError,
     DinocliError,
