@@ -2,10 +2,8 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess, range_text
 from dinocli.data.folder_notes import (
@@ -24,17 +22,14 @@ from dinocli.data.folder_notes import (
 from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
 from dinocli.data.input_channels import described_channels, uneven_notes
+from dinocli.data.measured_range import bit_depth, chosen_range, measured_channels
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_range
 from dinocli.data.region_of_interest import described_roi
 from dinocli.errors import DataError
 
 _MAX_SHOWN = 8
 """Channels whose range is described."""
-
-_HEADROOM = 0.1
-"""Fraction of the measured range added at both ends by ``auto``: defects may be brighter or darker than any sample."""
 
 _CHECKED_IMAGES = 16
 """Number of images that are compared with a stored preprocessing."""
@@ -124,9 +119,9 @@ def survey(
             f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full, or "
             "leave some out with --exclude"
         )
-    policy, low, high = _chosen_range(parsed, samples, deep)
+    policy, low, high = chosen_range(parsed, samples, deep)
     channel_count = Counter(image.channels for image in samples).most_common(1)[0][0]
-    channel_ranges = _channel_ranges(parsed, [image for image in samples if image.channels == channel_count], policy)
+    channel_ranges = measured_channels(parsed, [image for image in samples if image.channels == channel_count], policy)
     heights, widths = np.array([image.size for image in samples]).T
     return Survey(
         policy=policy,
@@ -207,63 +202,10 @@ def _samples(
     return samples, bad
 
 
-def _chosen_range(parsed: Range, samples: list[ImageSample], deep: bool) -> tuple[str, float, float]:
-    """Return the policy as stored, low and high."""
-    if parsed.policy == "full" or (parsed.policy == "auto" and not deep):
-        return ("full", *full_range(samples[0].dtype))
-    if parsed.policy == "window":
-        level, width = parsed.values
-        return "window", level - width / 2, level + width / 2
-    if parsed.policy in ("fixed", PER_IMAGE):
-        return (parsed.policy, parsed.values[0], parsed.values[1])
-    ends = [(image.low, image.high) for image in samples]
-    low, high = _measured(parsed, ends, [image.values for image in samples], samples[0].dtype)
-    if high <= low:
-        raise DataError(f"all sampled pixels are {low:g}; give the range yourself: --range fixed:LOW,HIGH")
-    return parsed.policy, low, high
-
-
-def _measured(
-    parsed: Range, ends: list[tuple[float, float]], values: list[NDArray[np.float64]], dtype: np.dtype[Any]
-) -> tuple[float, float]:
-    """Measure a range by the minimum and maximum, or some values, of each image."""
-    if parsed.policy == "percentile":
-        low, high = np.percentile(np.concatenate(values), parsed.values).tolist()
-        return low, high
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    return _with_headroom(low, high, dtype) if parsed.policy == "auto" else (low, high)
-
-
-def _channel_ranges(parsed: Range, samples: list[ImageSample], policy: str) -> tuple[tuple[float, float], ...]:
-    """Measure the range of each channel; a constant one becomes black. Empty for grey, RGB and other policies."""
-    if policy not in MEASURED or not samples[0].channel_ranges:
-        return ()
-    ranges = []
-    for channel in range(samples[0].channels):
-        filled = [image for image in samples if image.channel_values[channel].size]
-        ends, values = ([getattr(i, name)[channel] for i in filled] for name in ("channel_ranges", "channel_values"))
-        low, high = _measured(parsed, ends, values, samples[0].dtype) if filled else (0.0, 1.0)
-        ranges.append((low, high if high > low else low + 1))
-    return tuple(ranges)
-
-
 def _channel_notes(ranges: tuple[tuple[float, float], ...]) -> list[str]:
     """Describe the range of each channel."""
     shown = ", ".join(f"{channel}: {low:g} to {high:g}" for channel, (low, high) in enumerate(ranges[:_MAX_SHOWN]))
     return [f"range of each channel: {shown}{', ...' * (len(ranges) > _MAX_SHOWN)}"] if ranges else []
-
-
-def _with_headroom(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Widen a measured range; for unsigned integers at most to the bit depth of the largest value."""
-    headroom = _HEADROOM * (high - low)
-    if dtype.kind != "u":
-        limit = float(np.finfo(np.float64).max)
-        return max(low - headroom, -limit), min(high + headroom, limit)
-    return max(0.0, float(np.floor(low - headroom))), min(2.0 ** _bits(high) - 1, float(np.ceil(high + headroom)))
-
-
-def _bits(high: float) -> int:
-    return max(1, int(high).bit_length())
 
 
 def _notes(parsed: Range, samples: list[ImageSample], deep: bool, low: float, high: float) -> list[str]:
@@ -276,7 +218,7 @@ def _notes(parsed: Range, samples: list[ImageSample], deep: bool, low: float, hi
     first, top = samples[0].dtype, max(image.high for image in samples)
     data = f"{first} data"
     if first == np.uint16 and top <= 65535:
-        data = f"{_bits(top)}-bit data in 16-bit files"
+        data = f"{bit_depth(top)}-bit data in 16-bit files"
     notes = [*tags, f"{data}: range {low:g} to {high:g}"]
     inner = np.percentile(np.concatenate([image.values for image in samples]), (0.1, 99.9))
     if parsed.policy in ("auto", "minmax") and np.ptp(inner) < 0.25 * (high - low):
