@@ -48,7 +48,6 @@ class Survey:
         grey: No image has colour.
         dtypes: Number of sampled images per dtype.
         median_size: (median h, median w), pixels.
-        max_size: (maximum h, maximum w), pixels.
         sampled: Number of sampled images that were readable.
         bad: (name, reason) of unreadable sampled images.
         notes: Sentences for the user.
@@ -66,7 +65,6 @@ class Survey:
     grey: bool
     dtypes: dict[str, int]
     median_size: tuple[int, int]
-    max_size: tuple[int, int]
     sampled: int
     bad: list[tuple[str, str]]
     notes: list[str]
@@ -132,7 +130,6 @@ def survey(
         grey=all(image.grey for image in samples),
         dtypes=dict(Counter(str(image.dtype) for image in samples)),
         median_size=(int(np.median(heights)), int(np.median(widths))),
-        max_size=(int(heights.max()), int(widths.max())),
         sampled=len(samples),
         bad=bad,
         notes=[
