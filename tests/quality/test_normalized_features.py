@@ -1,10 +1,20 @@
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from dinocli.errors import DataError
 from dinocli.quality import normalized_features as rows
 from dinocli.quality.knn import accuracy, knn_classify
-from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, fit_projection, fit_whitening
+from dinocli.quality.normalized_features import (
+    NormalizedFeatures,
+    block_threads,
+    fit_projection,
+    fit_whitening,
+    single_threaded,
+)
 from tests.quality.groups import cloud, mixture
 
 
@@ -102,3 +112,18 @@ def test_rows_that_are_not_finite_are_no_part_of_a_whitening() -> None:
     )
     with pytest.raises(DataError, match="no row is finite"):
         fit_whitening(NormalizedFeatures(broken[60:]))
+
+
+def test_libraries_have_one_thread_and_are_found_again_after_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [library["num_threads"] for library in threadpool_info()]
+    assert before
+    for number in range(2):
+        with single_threaded():
+            assert {library["num_threads"] for library in threadpool_info()} == {1}
+        assert [library["num_threads"] for library in threadpool_info()] == before
+        monkeypatch.setitem(sys.modules, f"a_module_imported_since_{number}", ModuleType("new"))
+    assert rows._thread_pools.cache_info().currsize == 1
+    found = rows._thread_pools(len(sys.modules))
+    assert rows._thread_pools(len(sys.modules)) is found
+    monkeypatch.setitem(sys.modules, "a_module_imported_since", ModuleType("new"))
+    assert rows._thread_pools(len(sys.modules)) is not found
