@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import pkgutil
+import select
 import sys
 import threading
 import traceback
@@ -51,16 +52,22 @@ def _fork(_: str, arguments: Sequence[str], files: Sequence[int]) -> int:
         return child
     try:
         _leave_pytest(files)
-        modules = [module.name for module in pkgutil.walk_packages(dinocli.__path__, "dinocli.")]
-        for name in (*modules, *LATE):
-            if not name.endswith("__main__"):
-                importlib.import_module(name)
+        if files[0] in select.select(files, [], [])[0]:  # the listener: a process is wanted, and pytest has not ended
+            _load_package()
         main = sys.modules["__main__"] = ModuleType("__main__")
         exec(arguments[-1], vars(main))
     except Exception:
         traceback.print_exc()
     finally:
         os._exit(0)
+
+
+def _load_package() -> None:
+    """Import what the tests at hand have not imported, and commands would import late, each for itself."""
+    modules = [module.name for module in pkgutil.walk_packages(dinocli.__path__, "dinocli.")]
+    for name in (*modules, *LATE):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
 
 
 def _leave_pytest(files: Sequence[int]) -> None:
