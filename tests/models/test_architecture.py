@@ -24,7 +24,19 @@ KINDS: dict[Architecture, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for kind, names in KINDS.items() for name in names])
+SLOW = {  # many layers, of the kinds of layers that the others have
+    *("vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3", "cait_xxs24_224", "tnt_s_patch16_224"),
+    *("swinv2_tiny_window8_256", "mvitv2_tiny", "maxvit_tiny_tf_224", "davit_tiny"),
+    *("convnextv2_atto", "inception_next_tiny"),
+}
+FAMILIES = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] if name in SLOW else [])
+    for kind, names in KINDS.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), FAMILIES)
 def test_kind_of_each_family(name: str, kind: Architecture) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
