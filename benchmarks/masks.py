@@ -31,7 +31,7 @@ from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defect
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.feature_choice import FittedFeatures, choose_features
+from dinocli.tasks.segment.feature_choice import FittedFeatures, choose_features, features_to_try
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--model", default="")
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--features", default="auto", choices=("auto", "fine", "coarse"), help="as `segment`")
+    parser.add_argument("--features", default="auto", choices=("auto", *FEATURES), help="as `segment`")
     parser.add_argument("--out", type=Path, default=Path("masks.json"))
     asked = parser.parse_args()
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
@@ -93,7 +93,7 @@ def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: 
 
     def fit(kind: str) -> FittedFeatures:
         _, grids = features(asked, name, folder, kind)
-        sample = [replace(grid, image=-1 - grid.image) if reference else grid for grid, _ in grids]
+        sample = [as_reference(grid) if reference else grid for grid, _ in grids]
         return FittedFeatures(
             extractor_of(asked, folder, kind), Anomaly(reference=reference, features=kind).fit(sample)
         )
@@ -106,11 +106,24 @@ def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: 
         for picture in read
         if isinstance(picture, SegmentImage)
     ]
-    return choose_features(fit, asked.features, with_synthetic_defects(pictures, seed=0))
+    method, fine = Anomaly(reference=reference, features=asked.features), extractor_of(asked, folder, "fine")
+    candidates = features_to_try(method, has_coarse=fine.has_coarse, images=len(images))
+    return choose_features(fit, candidates, with_synthetic_defects(pictures, seed=0))
+
+
+def as_reference(grid: FeatureGrid) -> FeatureGrid:
+    """Number a reference image below 0, so that it is none of the tested images."""
+    coarse = as_reference(grid.coarse) if grid.coarse else None
+    return replace(grid, image=-1 - grid.image, coarse=coarse)
 
 
 def features(asked: argparse.Namespace, name: str, folder: Path, kind: str) -> tuple[ImageList, Grids]:
     """Return the images of a folder with their features, from the cache if present."""
+    if kind == "both":
+        images, fine = features(asked, name, folder, "fine")
+        _, coarse = features(asked, name, folder, "coarse")
+        pairs = zip(fine, coarse, strict=True)
+        return images, [(replace(grid, coarse=of_kind), geometry) for (grid, geometry), (of_kind, _) in pairs]
     images, place = find_images([str(folder)]), asked.cache / name / folder.name
     suffix = ".coarse.npz" if kind == "coarse" else ".npz"
     files = [place / f"{image[2:].replace('/', '__')}{suffix}" for image in images.names]

@@ -124,18 +124,23 @@ class MaskFolder:
         with reading(self.bad, READ_ADVICE):
             return read_bad(self.bad)
 
-    def read_distances(self, stem: str) -> NDArray[np.float32]:
-        """Return the distances of an image, (h, w).
+    def read_distances(self, stem: str, kinds: int) -> NDArray[np.float32]:
+        """Return the distances of an image, (F, h, w).
+
+        Args:
+            stem: Path of the file below `distances/`, without its suffix.
+            kinds: F, the number of kinds of features.
 
         Raises:
             WeightsError: The file is missing or damaged.
         """
         path = self.distances / f"{stem}.npy"
         with reading(path, READ_ADVICE):
-            distances_hw = np.load(path, allow_pickle=False)
-            if distances_hw.dtype != np.float32 or distances_hw.ndim != 2 or not np.isfinite(distances_hw).all():
-                raise ValueError(f"an array of {distances_hw.dtype} {distances_hw.shape} where distances belong")
-        return np.asarray(distances_hw, np.float32)
+            maps_Fhw = np.load(path, allow_pickle=False)
+            fits = maps_Fhw.dtype == np.float32 and maps_Fhw.ndim == 3 and len(maps_Fhw) == kinds
+            if not fits or not np.isfinite(maps_Fhw).all():
+                raise ValueError(f"an array of {maps_Fhw.dtype} {maps_Fhw.shape} where distances belong")
+        return np.asarray(maps_Fhw, np.float32)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write `segment.json`, which marks the result as complete."""

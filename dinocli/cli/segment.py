@@ -62,7 +62,7 @@ Threshold = Annotated[
     ),
 ]
 Features = Annotated[
-    Literal["auto", "fine", "coarse"] | None,
+    Literal["auto", "fine", "coarse", "both"] | None,
     opt.option(
         "--features",
         panel=METHOD,

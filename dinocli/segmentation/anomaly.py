@@ -5,7 +5,7 @@ so the folder may contain defects; with a reference of good images, the bank is 
 of each channel over an image is subtracted first, because illumination, wear and focus of the whole image would
 dominate the distance. `DistanceScale` turns distances into scores.
 
-Legend: M patches of the bank, D width, h w rows and columns of the grid, S images of the sample, F folds.
+Legend: M patches of the bank, D width, h w rows and columns of the grid, F kinds of features, K folds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from dinocli.segmentation.anomaly_threshold import Threshold, parse_threshold
 from dinocli.segmentation.distance_scale import MIN_ALIGNED_IMAGES, DistanceScale, corrected, resampled, typical_places
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
 
-FEATURES = {"fine": FeatureKind.PATCHES, "coarse": FeatureKind.COARSE}
+FEATURES = {"fine": FeatureKind.PATCHES, "coarse": FeatureKind.COARSE, "both": FeatureKind.PATCHES_AND_COARSE}
 """Features to compare, by name."""
 
 CANDIDATE_PATCHES = 12_000
@@ -57,7 +57,7 @@ class Anomaly:
         threshold: ``auto``; a value of the soft maps between 0 and 1, where ``auto`` is 0.5; or ``quantile:Q`` of the
             sample's per-image maxima.
         features: ``fine``; ``coarse``, deeper features of the images at a third of their size, uncentred, for large,
-            faint defects; or ``auto``: the caller decides with which grids it fits the method.
+            faint defects; ``both``; or ``auto``: the caller decides with which grids it fits the method.
 
     Raises:
         UsageError: The threshold or the features have none of these forms.
@@ -91,16 +91,19 @@ class Anomaly:
             raise DataError(
                 "one image has no others to be compared with: give at least two, here or with --reference FOLDER"
             )
-        bank = self._bank(grids)
-        kind = FeatureKind.COARSE if grids[0].fine_size else FeatureKind.PATCHES
-        inside = None if kind == FeatureKind.COARSE else [grid.counts_hw for grid in grids]
+        kinds = list(zip(*(kinds_of(grid) for grid in grids), strict=True))
+        banks = tuple(self._bank(of_kind) for of_kind in kinds)
         if self.reference and len(grids) >= MIN_ALIGNED_IMAGES:
-            measured, maxima_S = held_out(bank, grids, self.seed)
+            parts = [held_out(bank, of_kind, self.seed) for bank, of_kind in zip(banks, kinds, strict=True)]
+            measured, judged = (
+                [np.stack(maps) for maps in zip(*part, strict=True)] for part in zip(*parts, strict=True)
+            )
         else:
-            measured, maxima_S = [distances(bank, grid) for grid in grids], None
-        scale = DistanceScale.of(measured, good=self.reference, inside=inside, maxima_S=maxima_S)
-        known = {grid.image: map_hw for grid, map_hw in zip(grids, measured, strict=True) if grid.image >= 0}
-        return FittedAnomaly(bank, scale, parse_threshold(self.threshold), known, kind)
+            measured, judged = [distances(banks, grid) for grid in grids], None
+        inside = None if grids[0].fine_size else [grid.counts_hw for grid in grids]
+        scale = DistanceScale.of(measured, good=self.reference, inside=inside, held_out=judged)
+        known = {grid.image: maps_Fhw for grid, maps_Fhw in zip(grids, measured, strict=True) if grid.image >= 0}
+        return FittedAnomaly(banks, scale, parse_threshold(self.threshold), known, kind_of(grids[0]))
 
     def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
         drawn_ND, image_N = sample_patches(grids, CANDIDATE_PATCHES, self.seed)
@@ -119,14 +122,14 @@ class FittedAnomaly:
     """Fitted anomaly method.
 
     Args:
-        bank: Typical patches.
+        banks: Typical patches of each kind of features.
         scale: Distribution of the distances of the sample to the bank.
         threshold: Parsed `--threshold`.
         known: Distance maps of the sample's images of the folder, which need no second forward pass.
         feature_kind: Kind of features of the grids that `apply` takes.
     """
 
-    bank: PatchBank
+    banks: tuple[PatchBank, ...]
     scale: DistanceScale
     threshold: Threshold
     known: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
@@ -134,22 +137,35 @@ class FittedAnomaly:
 
     @property
     def features(self) -> str:
-        """``fine`` or ``coarse``."""
+        """``fine``, ``coarse`` or ``both``."""
         return next(name for name, kind in FEATURES.items() if kind == self.feature_kind)
 
     @property
     def parameters(self) -> Mapping[str, float | str]:
-        """Number of patches in the bank, decay length of the distances, and rule of the threshold."""
-        return {"bank_patches": len(self.bank.features_MD), **self.scale.parameters(self.threshold)}
+        """Number of patches in the banks, decay length of the distances, and rule of the threshold."""
+        patches = sum(len(bank.features_MD) for bank in self.banks)
+        return {"bank_patches": patches, **self.scale.parameters(self.threshold)}
 
     def apply_known(self, image: int) -> PatchMaps | None:
         """Map an image of the sample from its stored distances; None for other images."""
-        distances_hw = self.known.get(image)
-        return None if distances_hw is None else self.scale.judge(distances_hw, self.threshold)
+        distances_Fhw = self.known.get(image)
+        return None if distances_Fhw is None else self.scale.judge(distances_Fhw, self.threshold)
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Map one image."""
-        return self.scale.judge(distances(self.bank, grid), self.threshold)
+        return self.scale.judge(distances(self.banks, grid), self.threshold)
+
+
+def kinds_of(grid: FeatureGrid) -> list[FeatureGrid]:
+    """Return the grid of each kind of features, the fine ones first."""
+    return [grid] if grid.coarse is None else [grid, grid.coarse]
+
+
+def kind_of(grid: FeatureGrid) -> FeatureKind:
+    """Return the kind of the features of a grid."""
+    if grid.coarse is not None:
+        return FeatureKind.PATCHES_AND_COARSE
+    return FeatureKind.COARSE if grid.fine_size else FeatureKind.PATCHES
 
 
 def centre(grid: FeatureGrid) -> NDArray[np.float32]:
@@ -160,9 +176,12 @@ def centre(grid: FeatureGrid) -> NDArray[np.float32]:
     return middle_D
 
 
-def distances(bank: PatchBank, grid: FeatureGrid) -> NDArray[np.float32]:
-    """Return the smoothed distance of each patch to the nearest bank patch of any other image, (h, w)."""
-    return smoothed(nearest_map(bank, grid.values_hwD - centre(grid), grid.image), grid)
+def distances(banks: Sequence[PatchBank], grid: FeatureGrid) -> NDArray[np.float32]:
+    """Return the smoothed distance of each patch to the nearest bank patch of any other image, (F, h, w)."""
+    maps = []
+    for bank, of_kind in zip(banks, kinds_of(grid), strict=True):
+        maps.append(smoothed(nearest_map(bank, of_kind.values_hwD - centre(of_kind), of_kind.image), of_kind))
+    return np.stack(maps)
 
 
 def nearest_map(bank: PatchBank, centred_hwD: NDArray[np.float32], image: int) -> NDArray[np.float32]:
@@ -194,15 +213,15 @@ def smoothed(nearest_hw: NDArray[np.float32], grid: FeatureGrid) -> NDArray[np.f
 
 
 class HeldOut(NamedTuple):
-    """Cross-validated distances of good images.
+    """Cross-validated distances of good images, of one kind of features.
 
     Args:
         distances: Distance map (h, w) of each image to the patches of all other images.
-        maxima_S: Largest corrected distance of each image, with bank and position maps of the other folds only.
+        judged: Corrected distances (h, w) of each image, with bank and position maps of the other folds only.
     """
 
     distances: list[NDArray[np.float32]]
-    maxima_S: NDArray[np.float32]
+    judged: list[NDArray[np.float32]]
 
 
 def held_out(bank: PatchBank, grids: Sequence[FeatureGrid], seed: int) -> HeldOut:
@@ -217,15 +236,14 @@ def held_out(bank: PatchBank, grids: Sequence[FeatureGrid], seed: int) -> HeldOu
     fold_of = {grid.image: fold for grid, fold in zip(grids, fold_S.tolist(), strict=True)}
     fold_M = np.array([fold_of[image] for image in bank.image_M.tolist()])
     banks = [PatchBank(bank.features_MD[fold_M == fold], bank.image_M[fold_M == fold]) for fold in range(FOLDS)]
-    measured = []
+    near = []
     for grid in grids:
         centred_hwD = grid.values_hwD - centre(grid)
-        near_Fhw = np.stack([nearest_map(part, centred_hwD, grid.image) for part in banks])
-        measured.append((near_Fhw, grid))
-    maxima_S = np.empty(len(grids), np.float32)
+        near.append((np.stack([nearest_map(part, centred_hwD, grid.image) for part in banks]), grid))
+    judged = {}
     for fold in range(FOLDS):
-        others = [smoothed(np.delete(near_Fhw, fold, 0).min(axis=0), grid) for near_Fhw, grid in measured]
+        others = [smoothed(np.delete(near_Khw, fold, 0).min(axis=0), grid) for near_Khw, grid in near]
         places = typical_places([others[row] for row in np.flatnonzero(fold_S != fold)])
-        for row in np.flatnonzero(fold_S == fold):
-            maxima_S[row] = corrected(others[row], *places).max()
-    return HeldOut([smoothed(near_Fhw.min(axis=0), grid) for near_Fhw, grid in measured], maxima_S)
+        judged |= {row: corrected(others[row], *places) for row in np.flatnonzero(fold_S == fold).tolist()}
+    measured = [smoothed(near_Khw.min(axis=0), grid) for near_Khw, grid in near]
+    return HeldOut(measured, [judged[row] for row in range(len(grids))])

@@ -1,5 +1,6 @@
 """State of a fitted anomaly method as one safetensors file, stored beside distances and in a detector."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,8 +18,8 @@ K = TypeVar("K", bound=np.generic)
 MAX_BYTES = 1 << 30
 """Maximum size of the file; a bank of 4,096 patches of the widest ViT takes 100 MB."""
 
-BANK = "centred bank"
-"""Name of the tensor. Older files hold a bank of uncentred patches under another name, which would give wrong maps."""
+BANKS = "centred bank", "second bank"
+"""Names of the banks. Older files hold a bank of uncentred patches under another name, which would give wrong maps."""
 
 _ADVICE = "segment the images again"
 _NUMBERS = ("level", "middle", "fall")
@@ -29,24 +30,24 @@ class LearntAnomaly(NamedTuple):
 
     Args:
         scale: Distribution of the distances of the folder.
-        bank: Typical patches, with image numbers of -1; None beside stored distances.
+        banks: Typical patches of each kind of features, with image numbers of -1; none beside stored distances.
     """
 
     scale: DistanceScale
-    bank: PatchBank | None
+    banks: tuple[PatchBank, ...]
 
 
-def save_anomaly(path: Path, scale: DistanceScale, bank: PatchBank | None = None) -> None:
+def save_anomaly(path: Path, scale: DistanceScale, banks: Sequence[PatchBank] = ()) -> None:
     """Write the file atomically."""
     tensors = {
-        "place": scale.place_PP,
-        "spread": scale.spread_PP,
+        "places": scale.place_FPP,
+        "spreads": scale.spread_FPP,
         "maxima": scale.maxima_S,
+        "maxima of kinds": scale.maxima_FS,
         "numbers": np.array([getattr(scale, name) for name in _NUMBERS], np.float64),
         "good": np.array([scale.good], np.uint8),
     }
-    if bank is not None:
-        tensors[BANK] = bank.features_MD
+    tensors |= {name: bank.features_MD for name, bank in zip(BANKS, banks, strict=False)}
     write_atomic(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
 
 
@@ -58,17 +59,18 @@ def load_anomaly(path: Path) -> LearntAnomaly:
     """
     with reading(path, _ADVICE):
         tensors = load(read_limited(path, MAX_BYTES))
-        place_PP = _checked(tensors["place"], np.float32, (PLACES, PLACES))
-        spread_PP = _checked(tensors["spread"], np.float32, (PLACES, PLACES))
+        place_FPP = _checked(tensors["places"], np.float32, (None, PLACES, PLACES))
+        spread_FPP = _checked(tensors["spreads"], np.float32, place_FPP.shape)
         maxima_S = _checked(tensors["maxima"], np.float32, (None,))
+        maxima_FS = _checked(tensors["maxima of kinds"], np.float32, (len(place_FPP), len(maxima_S)))
         numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
         good = bool(_checked(tensors["good"], np.uint8, (1,))[0])
-        scale = DistanceScale(place_PP, spread_PP, maxima_S=maxima_S, good=good, **numbers)
-        if BANK not in tensors:
-            return LearntAnomaly(scale, None)
-        features_MD = _checked(tensors[BANK], np.float32, (None, None))
+        scale = DistanceScale(place_FPP, spread_FPP, maxima_FS=maxima_FS, maxima_S=maxima_S, good=good, **numbers)
+        banks = [_checked(tensors[name], np.float32, (None, None)) for name in BANKS if name in tensors]
+        if len(banks) not in (0, len(place_FPP)):
+            raise ValueError(f"{len(banks)} banks for {len(place_FPP)} kinds of features")
         # Later images are none of those in the bank, so the image numbers are not stored.
-        return LearntAnomaly(scale, PatchBank(features_MD, np.full(len(features_MD), -1)))
+        return LearntAnomaly(scale, tuple(PatchBank(bank_MD, np.full(len(bank_MD), -1)) for bank_MD in banks))
 
 
 def _checked(values: NDArray[Any], kind: type[K], shape: tuple[int | None, ...]) -> NDArray[K]:

@@ -8,9 +8,13 @@ A distance is corrected in three steps:
 - *image*: the median over the image is subtracted, because lighting shifts all patches and a defect shifts a few.
 - *threshold*: see `DistanceScale.line`. It can reject all images or none.
 
+Distances of two kinds of features, fine and coarse, are added: a region is detected by their weighted sum, and outlined
+by the fine distances, or by the coarse ones if these alone would have detected it and the fine ones alone not.
+
 The input is distances, not features, so `segment --from` applies another threshold to stored distances.
 
-Legend: h w rows and columns of the grid, S images of the sample, P rows and columns of the position maps.
+Legend: F kinds of features, the fine ones first; h w rows and columns of the grid, S images of the sample, P rows and
+columns of the position maps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +37,10 @@ PLACES = 48
 """Rows and columns of the position maps. 32 blurred the details of ball screws; maps as fine as the grid are noisy, and
 hid defects that half of the images had at one position."""
 
+COARSE_WEIGHT = 1 / 3
+"""Weight of the coarse distances beside the fine ones, each divided by the median maximum of the images. From 1/4 to
+1/2 the threshold of good images finds more defects and flags fewer good images than that of fine distances alone."""
+
 MIN_ALIGNED_IMAGES = 8
 """Minimum number of images for the median at a position, and for the distribution of maxima of good images."""
 
@@ -45,20 +53,22 @@ class DistanceScale:
     """Distribution of the distances of a folder, by which further distances are corrected and thresholded.
 
     Args:
-        place_PP: Offset subtracted at each position, on a grid over the whole image.
-        spread_PP: Divisor at each position, 1 or more.
-        level: Median over images of their median distance after the offset is subtracted.
-        middle: Median of the corrected distances.
+        place_FPP: Offset subtracted at each position, on a grid over the whole image.
+        spread_FPP: Divisor at each position, 1 or more.
+        level: Median over images of their median (fine) distance after the offset is subtracted.
+        middle: Median of the corrected distances (of their weighted sum).
         fall: Decay length of the exponential tail: the corrected distance over which density falls by a factor e.
-        maxima_S: Largest corrected distance of each image of the sample.
+        maxima_FS: Largest corrected distance of each image of the sample.
+        maxima_S: Largest weighted sum of each image of the sample.
         good: The sample consists of images known to be good.
     """
 
-    place_PP: NDArray[np.float32]
-    spread_PP: NDArray[np.float32]
+    place_FPP: NDArray[np.float32]
+    spread_FPP: NDArray[np.float32]
     level: float
     middle: float
     fall: float
+    maxima_FS: NDArray[np.float32]
     maxima_S: NDArray[np.float32]
     good: bool
 
@@ -69,25 +79,29 @@ class DistanceScale:
         *,
         good: bool,
         inside: Sequence[NDArray[np.bool_]] | None = None,
-        maxima_S: NDArray[np.float32] | None = None,
+        held_out: Sequence[NDArray[np.float32]] | None = None,
     ) -> "DistanceScale":
         """Estimate the distribution from a sample, each image compared with the *other* images.
 
         Args:
-            distances: Distance map (h, w) of each image; grids may differ.
+            distances: Distance maps (F, h, w) of each image; grids may differ.
             good: The images are known to be good.
             inside: Boolean map of the valid patches of each image; None if all are valid.
-            maxima_S: Largest corrected distance of each image, if measured on held-out folds.
+            held_out: Corrected distances (F, h, w) of each image, if measured on held-out folds.
         """
-        places = typical_places(distances)
-        maps = [corrected(map_hw, *places) for map_hw in distances]
-        level = float(np.median([np.median(without_place(map_hw, *places)) for map_hw in distances]))
-        flat = [map_hw.ravel() if inside is None else map_hw[inside[row]] for row, map_hw in enumerate(maps)]
+        places = [typical_places(maps) for maps in zip(*distances, strict=True)]
+        place_FPP, spread_FPP = (np.stack(maps) for maps in zip(*places, strict=True))
+        maps = [corrected_kinds(maps_Fhw, place_FPP, spread_FPP) for maps_Fhw in distances]
+        level = float(np.median([np.median(without_place(maps_Fhw[0], *places[0])) for maps_Fhw in distances]))
+        measured = maps if held_out is None else held_out
+        maxima_FS = np.stack([maps_Fhw.max(axis=(1, 2)) for maps_Fhw in measured], axis=1)
+        weight = coarse_weight(maxima_FS)
+        sums = [weighted_sum(maps_Fhw, weight) for maps_Fhw in maps]
+        flat = [map_hw.ravel() if inside is None else map_hw[inside[row]] for row, map_hw in enumerate(sums)]
         middle, upper = np.quantile(np.concatenate(flat), [0.5, 0.75])
         fall = float(max(upper - middle, 1e-9) / np.log(2))
-        if maxima_S is None:
-            maxima_S = np.array([map_hw.max() for map_hw in maps], np.float32)
-        return cls(*places, level, float(middle), fall, maxima_S, good)
+        maxima_S = np.array([weighted_sum(maps_Fhw, weight).max() for maps_Fhw in measured], np.float32)
+        return cls(place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, good)
 
     def line(self, patches: int, threshold: Threshold) -> float:
         """Return the threshold: the corrected distance above which an image of that many patches is defective.
@@ -96,13 +110,18 @@ class DistanceScale:
         folder. With too few images for that, it is the distance that one image in a hundred would exceed if distances
         had the exponential tail that the median and the upper quartile of all patches give.
         """
-        if threshold.kind == "quantile":
-            line = float(np.quantile(self.maxima_S, threshold.number))
-        elif len(self.maxima_S) >= (MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES):
-            line = good_line(self.maxima_S) if self.good else mixed_line(self.maxima_S)
-        else:
+        line = self._line_of(self.maxima_S, threshold)
+        if line is None:
             line = self.middle + self.fall * float(np.log(patches / 2 / EXPONENTIAL_FALSE_RATE))
         return max(line, self.middle + self.fall)
+
+    def _line_of(self, maxima_S: NDArray[np.float32], threshold: Threshold) -> float | None:
+        """Return the threshold for such maxima; None for too few images."""
+        if threshold.kind == "quantile":
+            return float(np.quantile(maxima_S, threshold.number))
+        if len(maxima_S) < (MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES):
+            return None
+        return good_line(maxima_S) if self.good else mixed_line(maxima_S)
 
     def parameters(self, threshold: Threshold) -> Mapping[str, float | str]:
         """Return the decay length of the distances and the rule that set the threshold."""
@@ -116,17 +135,21 @@ class DistanceScale:
         value = {"threshold": threshold.number} if threshold.kind == "value" else {}
         return {"distance_decay": self.fall, "threshold_rule": rule, **value}
 
-    def judge(self, distances_hw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
+    def judge(self, distances_Fhw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
         """Map one image: the threshold is 0.5 in the soft map, and a mask ends at half the height of its peak."""
-        far_hw = corrected(distances_hw, self.place_PP, self.spread_PP)
+        far_Fhw = corrected_kinds(distances_Fhw, self.place_FPP, self.spread_FPP)
+        weight = coarse_weight(self.maxima_FS)
+        far_hw = weighted_sum(far_Fhw, weight)
         # The median of the image stays in: a worn or stained image is far from the others as a whole.
-        overall = image_score(without_place(distances_hw, self.place_PP, self.spread_PP)) - self.level
+        whole_hw = without_place(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0])
+        overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
         line = self.line(far_hw.size, threshold)
         saliency_hw, highest = _soft(far_hw, line), float(far_hw.max())
         if threshold.kind == "value":
             soft_hw, cut, found = saliency_hw, threshold.number, float(saliency_hw.max()) > threshold.number
         else:
-            soft_hw, cut, found = outlined(far_hw, line), 0.5, highest > line
+            lines_F = [self._line_of(maxima_S, threshold) or np.inf for maxima_S in self.maxima_FS]
+            soft_hw, cut, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
         return PatchMaps(
             soft_hw[None],
             threshold=cut,
@@ -136,7 +159,7 @@ class DistanceScale:
             else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold auto)",
             metrics={"furthest": highest / line},
             saliency_hw=saliency_hw,
-            distances_hw=distances_hw,
+            distances_Fhw=distances_Fhw,
         )
 
 
@@ -184,6 +207,30 @@ def corrected(
     return np.asarray((without - np.median(without)) / resampled(spread_PP, map_hw.shape), np.float32)
 
 
+def corrected_kinds(
+    distances_Fhw: NDArray[np.float32], place_FPP: NDArray[np.float32], spread_FPP: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the `corrected` distances of one image, (F, h, w)."""
+    return np.stack([corrected(*maps) for maps in zip(distances_Fhw, place_FPP, spread_FPP, strict=True)])
+
+
+def coarse_weight(maxima_FS: NDArray[np.float32]) -> float:
+    """Return the weight of coarse distances in units of fine ones; 0 if there are none.
+
+    Args:
+        maxima_FS: Largest corrected distance of each image.
+    """
+    if len(maxima_FS) == 1:
+        return 0.0
+    fine, coarse = np.median(maxima_FS, axis=1)
+    return float(COARSE_WEIGHT * fine / max(coarse, 1e-9))
+
+
+def weighted_sum(maps_Fhw: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    """Return the fine distances plus the weighted coarse ones if there are any, (h, w)."""
+    return np.asarray(maps_Fhw[0] + np.float32(weight) * maps_Fhw[1:].sum(axis=0), np.float32)
+
+
 def without_place(
     map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -192,21 +239,29 @@ def without_place(
     return np.asarray(without / resampled(spread_PP, map_hw.shape), np.float32)
 
 
-def outlined(far_hw: NDArray[np.float32], line: float) -> NDArray[np.float32]:
+def outlined(
+    far_hw: NDArray[np.float32], line: float, far_Fhw: NDArray[np.float32], lines_F: Sequence[float]
+) -> NDArray[np.float32]:
     """Scale each peak above the threshold so that 0.5 is half its height; all other values are at most 0.5.
 
     A patch has a receptive field beyond its cell, so an anomaly has a halo; its edge is where the peak falls to half.
+    The halo of coarse distances is several times as wide as a small defect, so peaks of fine distances are outlined
+    unless only the coarse ones are above their own threshold.
 
     Args:
-        far_hw: Corrected distances, around 0.
+        far_hw: Corrected distances, around 0, or their weighted sum.
         line: Threshold. A connected part counts if its maximum exceeds it; parts are cut at half the threshold.
+        far_Fhw: Corrected distances of each kind of features, whose peaks are outlined.
+        lines_F: Threshold of each kind alone.
     """
     parts_hw, count = label(far_hw > line / 2, structure=np.ones((3, 3)))
-    peaks = np.append(0.0, maximum(far_hw, parts_hw, np.arange(1, count + 1)))
-    peak_hw = np.where(peaks > line, peaks, 0)[parts_hw]
-    soft_hw = (far_hw / np.where(peak_hw > 0, peak_hw, line)).clip(0, 1)
-    capped: NDArray[np.float32] = np.where(peak_hw > 0, soft_hw, np.minimum(soft_hw, 0.5)).astype(np.float32)
-    return capped
+    numbers = np.arange(1, count + 1)
+    above = np.append(False, maximum(far_hw, parts_hw, numbers) > line)[parts_hw]
+    peak_Fhw = np.stack([np.append(0, maximum(map_hw, parts_hw, numbers))[parts_hw] for map_hw in far_Fhw])
+    coarse_hw = (peak_Fhw[0] < lines_F[0]) & (peak_Fhw[-1] > lines_F[-1])
+    height_hw, peak_hw = (np.where(coarse_hw, maps_Fhw[-1], maps_Fhw[0]) for maps_Fhw in (far_Fhw, peak_Fhw))
+    capped_hw = (far_hw / line).clip(0, 0.5)
+    return np.where(above, (height_hw / peak_hw.clip(1e-9)).clip(0, 1), capped_hw).astype(np.float32)
 
 
 def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

@@ -42,6 +42,8 @@ COARSE_REDUCTION = 3
 MIN_COARSE_SIDE = 96
 """Minimum shorter side of the downscaled image, pixels: six cells."""
 
+_FEATURES = {FeatureKind.COARSE: "coarse", FeatureKind.PATCHES_AND_COARSE: "both"}  # --features
+
 
 @dataclass(frozen=True)
 class FeatureExtraction:
@@ -71,9 +73,9 @@ class FeatureExtraction:
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        if self.feature_kind == FeatureKind.COARSE and not self.has_coarse:
-            least = COARSE_REDUCTION * MIN_COARSE_SIDE
-            raise UsageError(f"--features coarse needs a convnet, --size {least} or more and no --tile: leave it out")
+        if self.feature_kind in _FEATURES and not self.has_coarse:
+            least, name = COARSE_REDUCTION * MIN_COARSE_SIDE, _FEATURES[self.feature_kind]
+            raise UsageError(f"--features {name} needs a convnet, --size {least} or more and no --tile: leave it out")
 
     @property
     def has_coarse(self) -> bool:
@@ -95,13 +97,14 @@ class FeatureExtraction:
         values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
         has_deep = self.feature_kind == FeatureKind.KEYS and not self.backbone.is_vit
         deep = partial(self._deep, picture.canvas_CHW) if has_deep else None
-        return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep)
+        coarse = self._coarse(picture) if self.feature_kind == FeatureKind.PATCHES_AND_COARSE else None
+        return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep, coarse=coarse)
 
     def _coarse(self, picture: SegmentImage) -> FeatureGrid:
         """Return the coarse features of an image, downscaled by `COARSE_REDUCTION`."""
         height, width = picture.canvas_CHW.shape[1:]
         size = canvas_size((height, width), short_side=min(height, width) // COARSE_REDUCTION, multiple=DEEP)
-        (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)])
+        (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)], FeatureKind.COARSE)
         rows, columns, _ = values_hwD.shape
         return FeatureGrid(
             values_hwD, picture.image, picture.inside_cells((rows, columns)), fine_size=picture.geometry.grid
@@ -130,9 +133,10 @@ class FeatureExtraction:
                 blend.add(part, values_hwD)
         return blend.result()
 
-    def _features(self, canvases: Sequence[Canvas]) -> NDArray[np.float32]:
+    def _features(self, canvases: Sequence[Canvas], kind: FeatureKind | None = None) -> NDArray[np.float32]:
         x_BCHW = normalise(self._pixels(canvases), self.preprocess.mean, self.preprocess.std)
-        return feature_grids(self.backbone, x_BCHW, self.feature_kind, query=self.query, autocast=self.autocast)
+        kind = kind or self.feature_kind
+        return feature_grids(self.backbone, x_BCHW, kind, query=self.query, autocast=self.autocast)
 
     def _pixels(self, canvases: Sequence[Canvas]) -> Tensor:
         """Stack canvases of one size into a (B, C, H, W) float tensor in [0, 1] on the device."""
@@ -169,7 +173,7 @@ def feature_grids(
     Args:
         backbone: Backbone in eval mode, on the device of the images.
         x_BCHW: Normalised images; sides are multiples of `grid_layout(...).multiple`.
-        feature_kind: Kind of the features.
+        feature_kind: Kind of the features; of two grids, the fine one.
         query: For attention: (x, y) of the query patch as fractions of width and height. None for the class token, or
             the mean over all patches if the model has no class token.
         autocast: Autocast dtype; None computes in the dtype of the weights.
@@ -183,7 +187,7 @@ def feature_grids(
     with torch.autocast(x_BCHW.device.type, dtype=autocast, enabled=autocast is not None):
         if feature_kind == FeatureKind.ATTENTION:
             values_BDhw = _attention(backbone, x_BCHW, query)
-        elif feature_kind == FeatureKind.PATCHES:
+        elif feature_kind in (FeatureKind.PATCHES, FeatureKind.PATCHES_AND_COARSE):
             values_BDhw = patch_features(backbone, x_BCHW)
         elif feature_kind == FeatureKind.COARSE:
             values_BDhw = coarse_features(backbone, x_BCHW)

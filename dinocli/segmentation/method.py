@@ -30,6 +30,8 @@ class FeatureKind(StrEnum):
     """ViT: patch tokens after the last norm. Convnet: feature map of stride 8."""
     COARSE = "coarse"
     """Convnet only: feature map of stride 16 of the image at a third of its size."""
+    PATCHES_AND_COARSE = "patches and coarse"
+    """Convnet only: both, as two grids."""
     KEYS = "keys"
     """ViT: keys of the last block, heads concatenated. Convnet: feature map of stride 16 and colour."""
     ATTENTION = "attention"
@@ -47,6 +49,7 @@ class FeatureGrid:
         inside_hw: Patches inside the region of interest; all others are ignored. None: no region.
         deep: For the keys of a convnet: computes the deepest feature map, (h / 2, w / 2, D). None otherwise.
         fine_size: For coarse features: rows and columns of the fine grid of the same image. None otherwise.
+        coarse: Coarse features of the same image, beside fine ones. None otherwise.
     """
 
     values_hwD: NDArray[np.float32]
@@ -54,6 +57,7 @@ class FeatureGrid:
     inside_hw: NDArray[np.bool_] | None = None
     deep: Callable[[], NDArray[np.float32] | None] | None = None
     fine_size: tuple[int, int] | None = None
+    coarse: "FeatureGrid | None" = None
 
     @property
     def counts_hw(self) -> NDArray[np.bool_]:
@@ -75,7 +79,8 @@ class PatchMaps:
         metrics: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
         extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: attention heads, false colours.
         saliency_hw: Saliency of each patch if it is not the maximum of `soft_Khw` over K.
-        distances_hw: Uncorrected distances of the anomaly method, to which `--from` applies another threshold.
+        distances_Fhw: Uncorrected distances of the anomaly method, one map for each kind of features (F), to which
+            `--from` applies another threshold.
         heads_nhw: Masks of the attention heads, for the score of the best head against the ground truth.
     """
 
@@ -86,7 +91,7 @@ class PatchMaps:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     saliency_hw: Soft | None = None
-    distances_hw: NDArray[np.float32] | None = None
+    distances_Fhw: NDArray[np.float32] | None = None
     heads_nhw: NDArray[np.bool_] | None = None
 
     def saliency(self) -> Soft:

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -5,7 +8,16 @@ from numpy.typing import NDArray
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly import Anomaly, distances
 from dinocli.segmentation.anomaly_threshold import good_line, mixed_line
-from dinocli.segmentation.distance_scale import PLACES, corrected, outlined, typical_places
+from dinocli.segmentation.distance_scale import (
+    COARSE_WEIGHT,
+    PLACES,
+    DistanceScale,
+    coarse_weight,
+    corrected,
+    corrected_kinds,
+    outlined,
+    typical_places,
+)
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 
 DEFECT = (slice(6, 9), slice(4, 8))
@@ -69,7 +81,7 @@ def test_the_line_is_a_half_in_what_stands_out() -> None:
     grids = _folder(10, bad=1)
     fitted = Anomaly().fit(grids)
     maps = fitted.apply(grids[0])
-    far = corrected(distances(fitted.bank, grids[0]), fitted.scale.place_PP, fitted.scale.spread_PP)
+    (far,) = corrected_kinds(distances(fitted.banks, grids[0]), fitted.scale.place_FPP, fitted.scale.spread_FPP)
     assert np.array_equal(maps.saliency() > 0.5, far > fitted.scale.line(far.size, fitted.threshold))
     few, many = (fitted.scale.line(patches, fitted.threshold) for patches in (100, 8000))
     assert many > few, "more patches, more chances"
@@ -110,10 +122,24 @@ def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
     far[0, 1:6] = [1.2, 3, 10, 6, 1.5]  # a high peak and its halo
     far[0, 8:11] = [1.5, 3, 1.4]  # a low one
     far[0, 13] = 1.9  # half of the line, but no peak above it
-    soft = outlined(far, 2.0)
+    soft = outlined(far, 2.0, far[None], [2.0])
     assert np.nonzero(soft[0] > 0.5)[0].tolist() == [3, 4, 9]
     assert soft.min() >= 0
     assert soft.max() <= 1
+
+
+def test_a_peak_of_the_sum_is_outlined_by_the_fine_distances() -> None:
+    fine = np.zeros((1, 15), np.float32)
+    fine[0, 5:9] = [0.4, 1.2, 0.9, 0.5]  # below the threshold alone
+    fine[0, 13] = 1.2
+    coarse = np.zeros((1, 15), np.float32)
+    coarse[0, 2:12] = 1.5
+    assert not (outlined(fine, 2.0, fine[None], [2.0]) > 0.5).any()
+    both = np.stack([fine, coarse])
+    assert np.nonzero(outlined(fine + coarse, 2.0, both, [2.0, 2.0])[0] > 0.5)[0].tolist() == [6, 7]
+    assert np.nonzero(outlined(fine + coarse, 2.0, both, [1.0, 1.4])[0] > 0.5)[0].tolist() == [6, 7]
+    alone = np.nonzero(outlined(fine + coarse, 2.0, both, [2.0, 1.4])[0] > 0.5)[0].tolist()
+    assert alone == list(range(2, 12)), "what coarse distances alone detect"
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -132,11 +158,51 @@ def test_a_large_faint_defect_is_found_by_coarse_features(reference: bool) -> No
     fitted = method.fit(sample)
     assert fitted.feature_kind == method.feature_kind == FeatureKind.COARSE
     maps = fitted.apply(bad)
-    assert maps.distances_hw is not None
-    assert maps.distances_hw.shape == (20, 24)
+    assert maps.distances_Fhw is not None
+    assert maps.distances_Fhw.shape == (1, 20, 24)
     assert maps.labels()[5:12, 8:13].all()
     assert maps.score > 0.5
     assert fitted.apply(image(50)).empty_reason
+
+
+def test_the_sum_of_fine_and_coarse_distances_finds_more_defects_than_either() -> None:
+    rng = np.random.default_rng(4)
+
+    def image(number: int, *, defect: bool = False) -> FeatureGrid:
+        fine = rng.normal(size=(20, 24, 16)).astype(np.float32)
+        coarse = rng.normal(size=(6, 8, 8)).astype(np.float32)
+        if defect:
+            fine[DEFECT] += 0.8
+            coarse[1:3, 1:3] += 2
+        return FeatureGrid(fine, number, coarse=FeatureGrid(coarse, number, fine_size=(20, 24)))
+
+    good = [image(-1 - number) for number in range(20)]
+    new = [image(number, defect=number < 20) for number in range(40)]
+    parts: dict[str, Callable[[FeatureGrid], FeatureGrid]] = {
+        "fine": lambda grid: replace(grid, coarse=None),
+        "coarse": lambda grid: grid.coarse or grid,
+        "both": lambda grid: grid,
+    }
+    found = {}
+    for name, part in parts.items():
+        fitted = Anomaly(reference=True).fit([part(grid) for grid in good])
+        assert fitted.features == name
+        flagged = [not fitted.apply(part(grid)).empty_reason for grid in new]
+        assert sum(flagged[20:]) <= 2
+        found[name] = sum(flagged[:20])
+    assert found["both"] >= max(found["fine"], found["coarse"]) + 3, found
+
+
+def test_coarse_distances_weigh_a_third_of_the_fine_ones() -> None:
+    rng = np.random.default_rng(0)
+    maps = [(rng.random((2, 20, 24)) * np.array([1, 10])[:, None, None]).astype(np.float32) for _ in range(20)]
+    scale = DistanceScale.of(maps, good=True)
+    fine, coarse = np.median(
+        [corrected_kinds(each, scale.place_FPP, scale.spread_FPP).max(axis=(1, 2)) for each in maps], axis=0
+    )
+    assert coarse > 5 * fine
+    assert coarse_weight(scale.maxima_FS) * coarse == pytest.approx(COARSE_WEIGHT * fine)
+    assert np.array_equal(DistanceScale.of([each[:1] for each in maps], good=True).maxima_S, scale.maxima_FS[0])
 
 
 def test_one_image_has_nothing_to_be_compared_with() -> None:
@@ -160,8 +226,8 @@ def test_good_images_that_set_the_threshold_are_measured_as_new_ones_will_be() -
     values = [_surface(rng) * harder_hw1 for _ in range(52)]
     reference = [FeatureGrid(value, -1 - image) for image, value in enumerate(values[:12])]
     fitted = Anomaly(reference=True).fit(reference)
-    scale, bank = fitted.scale, fitted.bank
-    seen = [corrected(distances(bank, grid), scale.place_PP, scale.spread_PP).max() for grid in reference]
+    scale, banks = fitted.scale, fitted.banks
+    seen = [corrected_kinds(distances(banks, grid), scale.place_FPP, scale.spread_FPP).max() for grid in reference]
     new = [fitted.apply(FeatureGrid(value, image)).metrics["furthest"] for image, value in enumerate(values[12:])]
     line = scale.line(20 * 24, fitted.threshold)
     held_out, fresh = np.median(scale.maxima_S), np.median(new) * line

@@ -81,9 +81,15 @@ def test_coarse_features_lie_on_the_grid_of_the_whole_image(tmp_path: Path) -> N
     grid = one.grid(picture)
     assert grid.values_hwD.shape[:2] == (6, 8)
     assert grid.fine_size == picture.geometry.grid == (36, 48)
+    both = extractor(feature_kind=FeatureKind.PATCHES_AND_COARSE, size=288).grid(picture)
+    assert both.coarse is not None
+    np.testing.assert_array_equal(both.coarse.values_hwD, grid.values_hwD)
+    fine = extractor(feature_kind=FeatureKind.PATCHES, size=288).grid(picture)
+    np.testing.assert_array_equal(both.values_hwD, fine.values_hwD)
     for name, size in (("resnet10t", 256), ("vit_tiny_patch16_224", 288)):
-        with pytest.raises(UsageError, match="--features coarse needs a convnet, --size 288"):
-            extractor(name, FeatureKind.COARSE, size)
+        for kind, option in ((FeatureKind.COARSE, "coarse"), (FeatureKind.PATCHES_AND_COARSE, "both")):
+            with pytest.raises(UsageError, match=f"--features {option} needs a convnet, --size 288"):
+                extractor(name, kind, size)
 
 
 def test_tiles_of_one_image_make_one_grid(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     detector/
       backbone/             the weights; timm.create_model("local-dir:detector/backbone", pretrained=True)
-      anomaly.safetensors   the memory bank, and the scale of distances
+      anomaly.safetensors   the memory banks, and the scale of distances
       detector.json         size, stride, tiles and threshold, and the SHA-256 of the files
 
 The hashes are checked: mixed files of two detectors would silently give wrong answers.
@@ -37,7 +37,7 @@ class DetectorRecord(Stored):
     size: Count
     stride: Count
     tile: str
-    features: Literal["fine", "coarse"]
+    features: Literal["fine", "coarse", "both"]
     refine: bool
     min_area: Count | None
     weights: AnyJson
@@ -72,7 +72,7 @@ def save_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
         raise UsageError(f"--save-detector keeps --method anomaly, and this folder got {name}: name it")
     with atomic_folder(folder) as part:
         save_backbone(part / BACKBONE, context.backbone, context.info, context.preprocess)
-        save_anomaly(part / LEARNT, fitted.scale, fitted.bank)
+        save_anomaly(part / LEARNT, fitted.scale, fitted.banks)
         record = {
             "schema": SCHEMA,
             "kind": "detector",
@@ -103,8 +103,8 @@ def open_detector(options: SegmentOptions) -> Detector:
         if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
             raise WeightsError(f"{path} is not the file that {DETECTOR_RECORD} names: save the detector again")
     learnt = load_anomaly(folder / LEARNT)
-    if learnt.bank is None:
-        raise WeightsError(f"{folder / LEARNT} holds no bank: save the detector again")
+    if len(learnt.banks) != (2 if record["features"] == "both" else 1):
+        raise WeightsError(f"{folder / LEARNT} does not hold the banks of {record['features']} features: save it again")
     threshold = str(options.method_options.get("threshold", record["threshold"]))
     kind = FEATURES[record["features"]]
     settled: dict[str, Any] = {key: record[key] for key in ("size", "stride", "tile")}
@@ -119,7 +119,7 @@ def open_detector(options: SegmentOptions) -> Detector:
             refine=options.refine and record["refine"],
             min_area=smallest,
         ),
-        FittedAnomaly(learnt.bank, learnt.scale, parse_threshold(threshold), feature_kind=kind),
+        FittedAnomaly(learnt.banks, learnt.scale, parse_threshold(threshold), feature_kind=kind),
         " ".join(record["sha256"][name] for name in _FILES),
     )
 

@@ -1,10 +1,15 @@
-"""Features of the anomaly method, fine or coarse: chosen by the number of synthetic defects that each detects."""
+"""Features of the anomaly method: fine, coarse or both.
+
+With good images, their held-out distances calibrate the sum of fine and coarse distances, and both are used. Without,
+the number of synthetic defects that each kind detects decides.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import FEATURES, Anomaly, FittedAnomaly
+from dinocli.segmentation.distance_scale import MIN_ALIGNED_IMAGES
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.sensitivity import (
     TRIED_IMAGES,
@@ -22,8 +27,8 @@ LOW_SENSITIVITY = 0.2
 detect 0 to 0.17 of them on magnetic tiles, and 0.25 or more on the textures and parts tested."""
 
 MIN_GAIN = 0.125
-"""Fraction of the synthetic defects, three of 24, that coarse features have to detect more than fine ones: fewer are
-chance, and on textures with small defects coarse features cost most of the masks."""
+"""Fraction of the synthetic defects, three of 24, that coarse features have to detect more than the first candidate:
+fewer are chance, and on textures with small defects coarse features cost most of the masks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class FittedFeatures:
 def fit_features(
     context: EmbedContext, options: SegmentOptions, method: Anomaly, sample: Sample, reporter: ProgressReporter
 ) -> FittedFeatures:
-    """Fit the method to fine or coarse features, and test it on synthetic defects in images of the sample.
+    """Fit the method to fine features, coarse ones or both, and test it on synthetic defects in images of the sample.
 
     Tiled images have fine features only and are not tested, because they are too large for it.
 
@@ -87,28 +92,46 @@ def fit_features(
         extractor = extractor_of(context, options, kind)
         return FittedFeatures(extractor, replace(method, features=features).fit(sample.grids(kind)))
 
+    has_coarse = extractor_of(context, options, FEATURES["fine"]).has_coarse
+    candidates = features_to_try(method, has_coarse=has_coarse, images=len(sample))
     pictures = [] if options.tile else sample.pictures(TRIED_IMAGES)
     images = with_synthetic_defects(pictures, options.seed)
     if not any(defects for _, defects in images):  # images of one colour show none
-        return fit("fine" if method.features == "auto" else method.features)
-    chosen = choose_features(fit, method.features, images)
+        return fit(candidates[0])
+    chosen = choose_features(fit, candidates, images)
     reporter.line(chosen.summary)
     if chosen.warning:
         reporter.warn(chosen.warning)
     return chosen
 
 
-def choose_features(
-    fit: Callable[[str], FittedFeatures], features: str, images: Sequence[DefectiveImage]
-) -> FittedFeatures:
-    """Fit the method to ``fine`` or ``coarse`` features, and count the synthetic defects that it detects.
-
-    ``auto`` selects coarse features if fine ones detect fewer than `LOW_SENSITIVITY` of the defects and coarse ones
-    `MIN_GAIN` more.
+def features_to_try(method: Anomaly, *, has_coarse: bool, images: int) -> tuple[str, ...]:
+    """Return the features to try, by name; those of ``auto`` depend on the sample.
 
     Args:
-        fit: Fits the method to ``fine`` or ``coarse`` features.
-        features: ``auto``, ``fine`` or ``coarse``.
+        method: Method with its ``features``.
+        has_coarse: Whether coarse features can be computed.
+        images: Number of images of the sample.
+    """
+    if method.features != "auto":
+        return (method.features,)
+    if not has_coarse:
+        return ("fine",)
+    held_out = method.reference and images >= MIN_ALIGNED_IMAGES
+    return ("both" if held_out else "fine", "coarse")
+
+
+def choose_features(
+    fit: Callable[[str], FittedFeatures], candidates: Sequence[str], images: Sequence[DefectiveImage]
+) -> FittedFeatures:
+    """Fit the method to the first features, and count the synthetic defects that it detects.
+
+    The second features are selected if the first ones detect fewer than `LOW_SENSITIVITY` of the defects and the second
+    ones `MIN_GAIN` more.
+
+    Args:
+        fit: Fits the method to features by name.
+        candidates: One or two names of features.
         images: Images with at least one defect in total.
     """
 
@@ -116,11 +139,9 @@ def choose_features(
         fitted = fit(name)
         return replace(fitted, found={name: sensitivity(fitted.fitted, fitted.extractor, images)})
 
-    if features != "auto":
-        return tested(features)
-    fine = tested("fine")
-    if fine.sensitivity >= LOW_SENSITIVITY or not fine.extractor.has_coarse:
-        return fine
-    coarse = tested("coarse")
-    chosen = coarse if coarse.sensitivity >= fine.sensitivity + MIN_GAIN else fine
-    return replace(chosen, found=fine.found | coarse.found)
+    first = tested(candidates[0])
+    if first.sensitivity >= LOW_SENSITIVITY or len(candidates) == 1:
+        return first
+    second = tested(candidates[1])
+    chosen = second if second.sensitivity >= first.sensitivity + MIN_GAIN else first
+    return replace(chosen, found=first.found | second.found)

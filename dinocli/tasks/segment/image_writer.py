@@ -70,7 +70,7 @@ class ImageWriter:
         rendered = Rendered(labels_HW, rendered.soft_HW)
         placed = Rendered(on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture))
         self._write_maps(stem, picture, placed, maps)
-        heat_hw = on_whole(inside_cells(maps.saliency(), picture), picture) if maps.distances_hw is not None else None
+        heat_hw = on_whole(inside_cells(maps.saliency(), picture), picture) if maps.distances_Fhw is not None else None
         true_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
         write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, true_HW))
         height, width = whole_size(picture)
@@ -111,8 +111,8 @@ class ImageWriter:
             write_image_file(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
         for name, extra_map in maps.extra_maps.items() if self.options.outputs.maps else ():
             write_image_file(self.folder.maps, f"{stem}.{name}", ".png", map_png(extra_map))
-        if maps.distances_hw is not None:
-            write_image_file(self.folder.distances, stem, ".npy", soft_npy(maps.distances_hw))
+        if maps.distances_Fhw is not None:
+            write_image_file(self.folder.distances, stem, ".npy", soft_npy(maps.distances_Fhw))
 
     def _truth(self, picture: SegmentImage) -> NDArray[np.int64] | None:
         name = self.images.names[picture.image]
@@ -126,7 +126,7 @@ class ImageWriter:
         """Add an image to the scorer, and return its overlap with the ground truth."""
         flagged = bool(rendered.labels_HW.any())
         # Without true masks, the anomaly method takes image labels from folder names: those in `good` are good.
-        if self.truth is None and self.has_good and maps.distances_hw is not None:
+        if self.truth is None and self.has_good and maps.distances_Fhw is not None:
             defective = not is_good(self.images.names[picture.image])
             self.scorer.add_image(maps.score, defective=defective, flagged=flagged)
         if truth_HW is None:

@@ -46,6 +46,9 @@ class Sample:
         count = min(options.sample, len(self._images))
         self._rows: list[int] = sorted(random.choice(len(self._images), count, replace=False).tolist())
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def grids(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
         """Yield the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
 

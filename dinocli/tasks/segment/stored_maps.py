@@ -73,13 +73,14 @@ class StoredMaps:
             DataError: The image has changed since.
             WeightsError: Its distances are missing or damaged.
         """
-        distances_hw = self._folder.read_distances(self._stems[picture.image])
-        if distances_hw.shape != picture.geometry.grid:
+        kinds = len(self._scale.place_FPP)
+        distances_Fhw = self._folder.read_distances(self._stems[picture.image], kinds)
+        if distances_Fhw.shape[1:] != picture.geometry.grid:
             raise DataError(
                 f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
-                f"{picture.geometry.grid} where {distances_hw.shape} are; {READ_ADVICE}"
+                f"{picture.geometry.grid} where {distances_Fhw.shape[1:]} are; {READ_ADVICE}"
             )
-        return self._scale.judge(distances_hw, self._threshold)
+        return self._scale.judge(distances_Fhw, self._threshold)
 
 
 def _check_options(options: SegmentOptions) -> None:

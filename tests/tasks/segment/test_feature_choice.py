@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from dinocli.progress import ProgressReporter
+from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.sensitivity import Sensitivity
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment import feature_choice
+from dinocli.tasks.segment.feature_choice import features_to_try
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions, SegmentResult
 from tests.tasks.drive import Ears
@@ -62,6 +64,20 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     said = [line for line in reporter.warnings if line.startswith(f"{count} of 16 synthetic defects")]
     assert len(said) == warned
     assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
+
+
+def test_good_images_calibrate_both_features(images: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    random = np.random.default_rng(1)
+    for number in range(8):
+        Image.fromarray(random.integers(100, 120, (48, 48), np.uint8)).save(good / f"{number}.png")
+    result = _run(images, tmp_path / "out", Ears(), reference=str(good))
+    facts = json.loads((tmp_path / "out" / "segment.json").read_text())["method"]["parameters"]
+    assert facts == dict(result.method.parameters)
+    assert (facts["features"], facts["threshold_rule"]) == ("both", "held-out maxima of good images")
+    few = features_to_try(Anomaly(reference=True), has_coarse=True, images=7)
+    assert few == ("fine", "coarse"), "seven images are too few for held-out distances"
 
 
 def test_requested_features_are_used_and_their_detections_reported(images: Path, tmp_path: Path) -> None:

@@ -122,13 +122,16 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert (row[0], row[1], row[3], row[4]) == ("part7", "2", "0", "./part7/b.png")
 
 
-def test_a_coarse_detector_looks_as_coarsely_at_new_images(done: Path, tmp_path: Path) -> None:
-    coarse = {"method_options": {"features": "coarse"}, "size": 288, "save_detector": str(tmp_path / "det"), **NET}
-    first = segment(_options(tmp_path, "first", inputs=(str(done / "in"),), **coarse))
+@pytest.mark.parametrize(("features", "kinds"), [("coarse", 1), ("both", 2)])
+def test_a_detector_of_coarse_features_looks_as_coarsely_at_new_images(
+    done: Path, tmp_path: Path, features: str, kinds: int
+) -> None:
+    asked = {"method_options": {"features": features}, "size": 288, "save_detector": str(tmp_path / "det"), **NET}
+    first = segment(_options(tmp_path, "first", inputs=(str(done / "in"),), **asked))
     again = segment(_options(tmp_path, "again", maps_from=str(tmp_path / "first")))
     later = segment(_options(tmp_path, "later", inputs=(str(done / "in"),), detector=str(tmp_path / "det")))
     assert first.segmented == later.segmented == 16
-    assert {one.method.parameters["features"] for one in (first, again, later)} == {"coarse"}
+    assert {one.method.parameters["features"] for one in (first, again, later)} == {features}
     assert _masks(tmp_path / "again") == _masks(tmp_path / "first")
     (answer,) = list(
         answers(
@@ -138,7 +141,7 @@ def test_a_coarse_detector_looks_as_coarsely_at_new_images(done: Path, tmp_path:
         )
     )
     assert 0 <= answer["score"] <= 1
-    assert np.load(tmp_path / "later" / "distances" / "part0" / "4.npy").shape == (36, 36)
+    assert np.load(tmp_path / "later" / "distances" / "part0" / "4.npy").shape == (kinds, 36, 36)
 
 
 def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) -> None:
