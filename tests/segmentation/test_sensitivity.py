@@ -65,5 +65,5 @@ def test_found_is_what_rises_above_the_threshold(extractor: FeatureExtraction, p
     assert many.found > drawn / 3
     blind = replace(fitted, scale=replace(fitted.scale, maxima_S=fitted.scale.maxima_S * 100))
     assert sensitivity(blind, extractor, made) == (0, drawn)
-    known = {one.picture.image: distances(fitted.bank, extractor.grid(one.picture)) for one in made}
+    known = {one.picture.image: distances(fitted.banks, extractor.grid(one.picture)) for one in made}
     assert sensitivity(replace(fitted, known=known), extractor, made) == (0, drawn), "marked without a defect too"
