@@ -240,7 +240,7 @@ def held_out(bank: PatchBank, grids: Sequence[FeatureGrid], seed: int) -> HeldOu
     for grid in grids:
         centred_hwD = grid.values_hwD - centre(grid)
         near.append((np.stack([nearest_map(part, centred_hwD, grid.image) for part in banks]), grid))
-    judged = {}
+    judged: dict[int, NDArray[np.float32]] = {}
     for fold in range(FOLDS):
         others = [smoothed(np.delete(near_Khw, fold, 0).min(axis=0), grid) for near_Khw, grid in near]
         places = typical_places([others[row] for row in np.flatnonzero(fold_S != fold)])
