@@ -119,6 +119,7 @@ def test_training_and_masks_are_the_same(
     assert np.array_equal(masks[0], masks[1])
 
 
+@pytest.mark.slow
 def test_the_other_commands_read_dicom_as_png(root: Path, features: Path, tmp_path: Path) -> None:
     usual: dict[str, Any] = {
         "weights": str(root / "weights.safetensors"),
