@@ -4,6 +4,7 @@ Both write files in the run's folder, so that nothing leaves the machine. MLflow
 set; its usage statistics are off.
 """
 
+import logging
 import math
 import os
 import time
@@ -61,10 +62,11 @@ class MlflowTracker:
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else lines about its tables, in the middle of ours
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
+        if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # lines about its tables, in the middle of ours
+            logging.getLogger("mlflow").setLevel(logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._metric, self._waiting = Metric, list[Any]()
         self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
