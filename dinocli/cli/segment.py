@@ -66,7 +66,7 @@ Features = Annotated[
     opt.option(
         "--features",
         panel=METHOD,
-        help="anomaly: coarse is for large, faint defects; auto tries synthetic ones.",
+        help="anomaly: coarse is for large, faint defects; auto takes both with --reference.",
         show_default="auto",
     ),
 ]
