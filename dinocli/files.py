@@ -6,6 +6,7 @@ ends. So a temporary file without a lock is abandoned, and the next start remove
 
 import atexit
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -201,3 +202,15 @@ def user_path(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         return Path(name)
+
+
+def with_sorted_metadata(data: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, whose order safetensors draws, so that equal results are equal files."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if "__metadata__" not in header:
+        return data
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the tensors by spaces
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]

@@ -2,11 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from dinocli.errors import UsageError
-from dinocli.files import home_folder, user_path, write_atomic
+from dinocli.files import home_folder, user_path, with_sorted_metadata, write_atomic
 from dinocli.journal import check_same
 
 
@@ -67,3 +72,16 @@ def test_a_resumed_command_names_what_differs_inside_a_group_of_settings() -> No
     read = {"range": "full", "size": 224, "mean": [0.5]}
     with pytest.raises(UsageError, match=r"changed: preprocess\.size: 224 -> 64; or use --force"):
         check_same({"preprocess": read}, {"preprocess": {**read, "size": 64}}, "f.npy")
+
+
+def test_equal_tensors_and_metadata_are_equal_files(tmp_path: Path) -> None:
+    tensors: dict[str, NDArray[Any]] = {"b": np.arange(5, dtype=np.float32), "a": np.ones((2, 3), np.float16)}
+    about = {"format": "pt", "timm_config": '{"name": "\u00e9\\n"}', **{str(number): "x" for number in range(9)}}
+    drawn = {save(tensors, metadata=about) for _ in range(20)}
+    assert len(drawn) > 1, "safetensors sorts them itself by now"
+    (data,) = {with_sorted_metadata(data) for data in drawn}
+    (tmp_path / "file.safetensors").write_bytes(data)
+    with safe_open(tmp_path / "file.safetensors", "np") as file:
+        assert file.metadata() == about
+        assert {key: file.get_tensor(key).tolist() for key in tensors} == {k: v.tolist() for k, v in tensors.items()}
+    assert with_sorted_metadata(save(tensors)) == save(tensors)

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from dinocli.artifacts.feature_file import FeatureFile, sidecar
 from dinocli.file_set import claimed
-from dinocli.files import write_atomic
+from dinocli.files import with_sorted_metadata, write_atomic
 from dinocli.quality.inverted_lists import InvertedLists, build_lists
 
 _SUFFIX = ".index.safetensors"
@@ -44,7 +44,7 @@ def open_index(file: FeatureFile, say: Callable[[str], None]) -> InvertedLists:
             "starts": index.starts_L1,
         }
         about = {"features": stamp, "probes": str(index.probes), "recall": str(index.recall)}
-        write_atomic(path, save(tensors, metadata=about))
+        write_atomic(path, with_sorted_metadata(save(tensors, metadata=about)))
     say(
         f"index {path}: {len(index.centres_LD):,} lists, {index.probes} are read for a query; "
         f"recall@10 {index.recall:.3f} on rows of the file"

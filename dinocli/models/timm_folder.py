@@ -8,7 +8,7 @@ from safetensors.torch import save
 from timm.models import PretrainedCfg
 
 from dinocli.config.preprocess import Preprocess
-from dinocli.files import atomic_folder, write_atomic
+from dinocli.files import atomic_folder, with_sorted_metadata, write_atomic
 from dinocli.models.backbone import Backbone
 from dinocli.models.timm_config import METADATA_KEY
 from dinocli.models.weights_info import WeightsInfo
@@ -51,7 +51,7 @@ def to_safetensors(
     """
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
     config = json.dumps(_config(backbone, info, preprocess), indent=2)
-    return save(tensors, metadata={"format": "pt", METADATA_KEY: config, **facts}), config
+    return with_sorted_metadata(save(tensors, metadata={"format": "pt", METADATA_KEY: config, **facts})), config
 
 
 def _config(backbone: Backbone, info: WeightsInfo, preprocess: Preprocess) -> dict[str, Any]:

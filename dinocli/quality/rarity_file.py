@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dinocli.errors import WeightsError
-from dinocli.files import write_atomic
+from dinocli.files import with_sorted_metadata, write_atomic
 from dinocli.quality.rarity import MemoryBank
 
 
@@ -29,7 +29,7 @@ def save_banks(
     """
     named = {f"{key}.{name}": tensor for key, bank in banks.items() for name, tensor in bank.tensors().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {**named, **(others or {})}.items()}
-    write_atomic(path, save(tensors, metadata=dict(metadata or {})))
+    write_atomic(path, with_sorted_metadata(save(tensors, metadata=dict(metadata or {}))))
 
 
 def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], dict[str, str]]:
