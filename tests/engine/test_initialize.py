@@ -26,7 +26,7 @@ def test_only_the_main_process_computes_and_all_get_everything(monkeypatch: pyte
     monkeypatch.setattr(module, "broadcast", receive)
     monkeypatch.setattr(module, "fill_center", lambda learner, *_: learner.center_K.fill_(1.0))
     learner = tiny_learner()
-    recipe = tiny_recipe("model.batch_norm=adapted", "head.init=fitted")
+    recipe = tiny_recipe("model.batch_norm=adapted", "head.init=fitted", "dino.center_batches=1")
     module.initialize(learner, None, recipe, PREPROCESS, ProgressReporter())  # type: ignore[arg-type]
     assert len(asked) == 2
     held = [*learner.student.state_dict().values(), *learner.teacher.state_dict().values(), learner.center_K]
