@@ -42,6 +42,7 @@ class RunFolder:
         self.views = path / "views.png"
         self.checkpoints = path / "checkpoints"
         self.backbone = path / "backbone"
+        self.adapted = path / "adapted"
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
         self.mlflow = path / "mlflow"
@@ -58,7 +59,7 @@ class RunFolder:
         An earlier run that has ended moves to a hidden folder until this one has ended too (`write`): the disk may be
         full at the first checkpoint.
         """
-        results = (self.checkpoints, self.backbone, self.recipe, self.metrics, self.views, self.report)
+        results = (self.checkpoints, self.backbone, self.adapted, self.recipe, self.metrics, self.views, self.report)
         existing = [
             path for path in (*results, self.tensorboard, self.mlflow, self.bad, self.manifest) if path.exists()
         ]

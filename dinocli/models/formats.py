@@ -70,7 +70,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     tensors = load_safetensors(path) if path.suffix == ".safetensors" else _only_tensors(_load_pickle(path))
     if not tensors:
-        raise WeightsError(f"{path}: holds no tensors: give a file with a state dict")
+        ours = path.parent.name == "checkpoints" and (path.parent.parent / "run.json").is_file()
+        give = "give the folder of the run, or adapted/ in it" if ours else "give a file with a state dict"
+        raise WeightsError(f"{path}: {'a checkpoint to resume from' if ours else 'holds no tensors'}: {give}")
     if not are_transformers(tensors):
         return tensors
     try:

@@ -1,4 +1,4 @@
-"""Final stage of a run: save the weights that the verdict keeps, write report.html, return the result."""
+"""Final stage of a run: save the weights, write report.html, return the result."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +9,7 @@ from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
 from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights_info import WeightsInfo
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import next_steps
@@ -69,17 +70,16 @@ class TrainResult:
 def report(
     context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection, folder: RunFolder
 ) -> TrainResult:
-    """Save the weights that the verdict keeps, write report.html, and return the result."""
-    kept, info = context.backbone, context.info
+    """Save the weights that the verdict keeps, write report.html, and return the result.
+
+    If the verdict keeps the start, the trained weights are saved in `adapted/`, for users whose labels say otherwise.
+    """
     if selection.verdict.keep != "start":
-        kept = selection.adapted
-        if context.teacher:
-            info = replace(info, licence=licence_of(info, context.teacher.info))
-        if info.pretrained:
-            start, adapted = mean_cosine(selection.sides.start_ND), mean_cosine(selection.sides.adapted_ND)
-            change = info.similarity_change + adapted - start
-            info = replace(info, similarity_change=max(-1.0, min(1.0, change)))
-    save_backbone(folder.backbone, kept, info, context.preprocess)
+        save_backbone(folder.backbone, selection.adapted, _adapted_info(context, selection), context.preprocess)
+    else:
+        save_backbone(folder.backbone, context.backbone, context.info, context.preprocess)
+        if selection.best_step and not trained.result.stop_reason:
+            save_backbone(folder.adapted, selection.adapted, _adapted_info(context, selection), context.preprocess)
     advice = next_steps(
         selection.verdict,
         trained.result,
@@ -104,3 +104,15 @@ def report(
         images=len(context.store),
         bad=len(context.store.bad),
     )
+
+
+def _adapted_info(context: TrainContext, selection: Selection) -> WeightsInfo:
+    """Return the description of the adapted weights: their licence, and how much training changed the similarity."""
+    info = context.info
+    if context.teacher:
+        info = replace(info, licence=licence_of(info, context.teacher.info))
+    if info.pretrained:
+        start, adapted = mean_cosine(selection.sides.start_ND), mean_cosine(selection.sides.adapted_ND)
+        change = info.similarity_change + adapted - start
+        info = replace(info, similarity_change=max(-1.0, min(1.0, change)))
+    return info

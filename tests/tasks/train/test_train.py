@@ -128,6 +128,17 @@ def test_the_folder_holds_what_the_design_says(learnt: TrainResult) -> None:
     assert json.dumps(learnt.to_dict())
 
 
+def test_trained_weights_that_the_verdict_does_not_keep_are_in_adapted(said: tuple[TrainResult, Ears]) -> None:
+    result, _ = said
+    assert (result.verdict.keep, result.best_step > 0) == ("start", True)
+    best = load_checkpoint(result.folder / "checkpoints" / "best.pt", torch.device("cpu"))["backbone"]
+    adapted, info, preprocess = load_backbone(str(result.folder / "adapted"))
+    assert all(torch.equal(best[f"model.{key}"], value) for key, value in adapted.model.state_dict().items())
+    assert preprocess == load_backbone(str(result.folder))[2]
+    with pytest.raises(WeightsError, match="a checkpoint to resume from: give the folder of the run, or adapted/ in it"):
+        load_backbone(str(result.folder / "checkpoints" / "best.pt"))
+
+
 def test_every_step_is_written_down_once(learnt: TrainResult) -> None:
     rows = [json.loads(line) for line in (learnt.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [*range(1, STEPS + 1)]
