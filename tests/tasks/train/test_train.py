@@ -117,6 +117,8 @@ def test_the_folder_holds_what_the_design_says(learnt: TrainResult) -> None:
         "checkpoints/best.pt",
         "backbone/config.json",
         "backbone/model.safetensors",
+        "adapted/config.json",
+        "adapted/model.safetensors",
     }
     data = run_json(learnt.folder)
     assert data["status"] == "finished"
