@@ -124,16 +124,17 @@ def test_the_tree_of_the_readme_is_the_folder() -> None:
     assert all((ROOT / name).is_dir() for name in outside)
 
 
-def test_the_readme_shows_what_a_run_leaves() -> None:
-    (tree,) = (block for block in blocks(README, "") if block.startswith("runs/"))
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+def test_the_documents_show_what_a_run_leaves(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (tree,) = (block for block in blocks(text, "") if block.startswith("runs/"))
     shown = {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]}
-    own = {path.name for path in vars(RunFolder(Path("run"))).values() if path.name[0] != "."}
-    assert shown == own - {
-        "run",
-        "images.bad.csv",
-        "tensorboard",
-        "mlflow",
-    }  # the last three only where there is reason
+    own = {path.name for path in vars(RunFolder(Path("run"))).values() if path.name[0] != "."} - {"run"}
+    rest = {"images.bad.csv", "profile.json", "tensorboard", "mlflow"}  # only where there is reason
+    assert shown == own - rest
+    if name != "README.md":
+        after = text.split(tree)[1].split("\n\n")[1]
+        assert rest <= {span.rstrip("/") for span in re.findall(r"`([^`]+)`", after)}
 
 
 def test_the_readme_knows_the_exit_codes() -> None:

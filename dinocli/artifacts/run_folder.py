@@ -44,6 +44,7 @@ class RunFolder:
         self.backbone = path / "backbone"
         self.adapted = path / "adapted"
         self.report = path / "report.html"
+        self.profile = path / "profile.json"
         self.tensorboard = path / "tensorboard"
         self.mlflow = path / "mlflow"
         self.bad = path / "images.bad.csv"
@@ -60,9 +61,8 @@ class RunFolder:
         full at the first checkpoint.
         """
         results = (self.checkpoints, self.backbone, self.adapted, self.recipe, self.metrics, self.views, self.report)
-        existing = [
-            path for path in (*results, self.tensorboard, self.mlflow, self.bad, self.manifest) if path.exists()
-        ]
+        more = (self.profile, self.tensorboard, self.mlflow, self.bad, self.manifest)
+        existing = [path for path in (*results, *more) if path.exists()]
         keep = self.manifest in existing and _has_ended(self)
         if keep:
             shutil.rmtree(self.previous, ignore_errors=True)

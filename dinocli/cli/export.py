@@ -43,7 +43,7 @@ def export(
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="ONNX: add the probabilities of `classify --save`.",
+            help="ONNX: add the probabilities of `classify --save`, for pooled features.",
             callback=paths.stored,
         ),
     ] = "",

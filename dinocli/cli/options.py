@@ -77,7 +77,7 @@ Range = Annotated[
         metavar="RANGE",
         panel=INPUT,
         help="auto, full, minmax, percentile:L,H, image:L,H, window:L,W or fixed:L,H.",
-        show_default="stored, else auto",
+        show_default="stored; in training auto",
     ),
 ]
 Nodata = Annotated[
@@ -127,7 +127,7 @@ Roi = Annotated[
         metavar="ROI",
         panel=INPUT,
         help="Region of interest: x,y,w,h in pixels, a mask file, or none.",
-        show_default="stored, else all",
+        show_default="stored; in training all",
         callback=paths.region,
     ),
 ]

@@ -154,7 +154,7 @@ Out = Annotated[
     opt.option("--out", "-o", metavar="FOLDER", panel=opt.OUTPUT, help="Folder of the results.", show_default=False),
 ]
 Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also write soft maps as 16-bit PNG.")]
-Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Also write soft maps as float32 .npy.")]
+Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Write soft maps as float32 .npy instead of PNG.")]
 PatchMaps = Annotated[
     bool,
     opt.option(
@@ -248,7 +248,7 @@ def segment(
     attention: what a ViT looks at: large salient objects; needs a ViT.
     pca: a foreground that most images share; with a convnet, what has texture.
     kmeans: a segment for every pixel, the same in all images: materials and textures, not objects.
-    auto: tokencut if it finds something in most of 32 images, else anomaly.
+    auto: anomaly with --reference or --tile, else tokencut if it finds an object in most of 32 images, else anomaly.
     """
     if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")

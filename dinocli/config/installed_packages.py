@@ -8,7 +8,7 @@ from packaging.version import InvalidVersion, Version
 
 from dinocli import __version__
 
-DEVELOPER_EXTRAS = ("dev", "demo")
+DEVELOPER_EXTRAS = ("dev", "demo", "docs")
 """Extras that no command needs."""
 
 _TORCHVISION_MINOR_OFFSET = 15

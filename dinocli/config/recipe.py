@@ -166,7 +166,7 @@ class Optim(Section):
     lr: Auto | NonNegative = Field(description="peak learning rate of the backbone, absolute (no batch rule applied)")
     head_lr: Auto | NonNegative = Field(description="peak learning rate of the head, absolute")
     min_lr: NonNegative = Field(description="learning rate at the last step, cosine")
-    lr_warmup: Fraction = Field(description="fraction of the run over which the learning rate rises from 0")
+    lr_warmup: Fraction = Field(description="fraction of the run over which the learning rate rises to its peak")
     layer_decay: Auto | Share = Field(
         description="layer-wise learning rate decay: factor from each layer to the one before; 1 is off"
     )

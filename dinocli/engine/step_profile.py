@@ -14,9 +14,6 @@ from dinocli.data.loader import Batch, Loader
 from dinocli.files import atomic_file
 from dinocli.progress import ProgressReporter
 
-PROFILE = "profile.json"
-"""File name of the Chrome trace in the folder of a run, for Perfetto or chrome://tracing."""
-
 WAIT = "wait for images"
 PARTS = (
     *(WAIT, "multi-crop", "crop", "photometric", "teacher", "student", "loss", "backward"),
@@ -34,7 +31,7 @@ class ProfiledLoader:
 
     Args:
         loader: Source of the batches.
-        trace: Path of the Chrome trace; None for no trace.
+        trace: Path of the Chrome trace, for Perfetto or chrome://tracing; None for no trace.
         reporter: Receives the table.
 
     Attributes:

@@ -87,7 +87,7 @@ def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:
 
 def test_clear_removes_files_of_a_run_and_no_others(home: Path) -> None:
     folder = start(RunFolder(home / "out"))
-    for own in (folder.metrics, folder.views, folder.report, folder.bad, folder.path / "mine.txt"):
+    for own in (folder.metrics, folder.views, folder.report, folder.profile, folder.bad, folder.path / "mine.txt"):
         own.write_text("")
     for own in (folder.checkpoints, folder.backbone):
         own.mkdir()

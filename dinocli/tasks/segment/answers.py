@@ -64,8 +64,8 @@ class Answers:
 
         Returns:
             JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
-            pixels), area in pixels and score; with groups also `group`, and `group_score` and `group_good` over its
-            images so far. For an unreadable image, `image` and `error`.
+            pixels), area in pixels and score; `seconds`; with groups also `group`, and `group_score` and `group_good`
+            over its images so far. For an unreadable image, `image` and `error`.
         """
         begin = time.monotonic()
         folder, name = os.path.split(os.path.abspath(path))

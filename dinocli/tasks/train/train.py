@@ -17,7 +17,7 @@ from dinocli.engine.distributed import from_main, open_world
 from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
-from dinocli.engine.step_profile import PROFILE, ProfiledLoader
+from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.batch_fit import naming_a_fit, within_memory
@@ -117,7 +117,7 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
     checkpointer = build_checkpointer(recipe, folder.checkpoints, context.world)
     monitor = build_monitor(recipe, folder.path, context.world)
     profiles = context.options.profile and context.world.is_main
-    source = ProfiledLoader(loader, folder.path / PROFILE, reporter) if profiles else loader
+    source = ProfiledLoader(loader, folder.profile, reporter) if profiles else loader
     trainer = Trainer(learner, source, probe, monitor, checkpointer, reporter)
     first_step, seconds = 0, 0.0
     if context.resumed and checkpointer.last.is_file():
