@@ -9,10 +9,24 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from dinocli.artifacts.feature_file import INDEX_SUFFIX
+from dinocli.artifacts.feature_formats import SIDECARS
+from dinocli.artifacts.mask_folder import RESULT_FILES
 from dinocli.cli import paths
 from dinocli.config.installed_packages import DEVELOPER_EXTRAS
 from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
+from dinocli.tasks.classify.classify_options import PREDICTIONS, SUGGESTED
+from dinocli.tasks.cluster.cluster_options import (
+    CLUSTERS,
+    DRIFT,
+    DUPLICATE_GROUPS,
+    DUPLICATES,
+    ISSUES,
+    PAGE,
+    SELECTED,
+)
+from tests.guide import names_in_guide
 from tests.test_docs import CHANGELOG, COMMANDS, DOCUMENTS, GROUP, ROOT
 
 FOREIGN = {"--nnodes", "--nproc-per-node", "--rdzv-endpoint", "--strict", "--dependency"}
@@ -177,6 +191,15 @@ def test_every_extra_in_documents_exists() -> None:
             assert name in extras, f"{path.name}: {name}"
             seen += 1
     assert seen > 10
+
+
+def test_the_guide_names_every_file_of_a_result() -> None:
+    """Those of a run are listed in `test_docs`; tests of whole commands look at what they wrote."""
+    features = {f"feats{suffix}" for suffix in (*SIDECARS, INDEX_SUFFIX)}
+    clusters = {CLUSTERS, PAGE, DUPLICATES, DUPLICATE_GROUPS, ISSUES, DRIFT, SELECTED}
+    masks = {*RESULT_FILES, "segment.json", "frames", "detector.json"}
+    for names in (features, clusters, masks, {PREDICTIONS, SUGGESTED}):
+        assert names <= names_in_guide(), names - names_in_guide()
 
 
 def test_the_site_lists_the_extras_of_commands() -> None:

@@ -31,6 +31,8 @@ from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading, usa
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
 FITTED_SUFFIX = ".rare.safetensors"
 """Suffix of the state that rare features were fitted with (`dinocli.engine.rare_features`)."""
+INDEX_SUFFIX = ".index.safetensors"
+"""Suffix of the index of `search --index` (`search_index`)."""
 
 _BLOCK_ROWS = 4096
 BOX_KEYS = ("left", "top", "width", "height")

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from dinocli.artifacts.feature_file import FeatureFile, sidecar
+from dinocli.artifacts.feature_file import INDEX_SUFFIX, FeatureFile, sidecar
 from dinocli.file_set import claimed
 from dinocli.files import with_sorted_metadata, write_atomic
 from dinocli.quality.inverted_lists import InvertedLists, build_lists
-
-_SUFFIX = ".index.safetensors"
 
 
 def open_index(file: FeatureFile, say: Callable[[str], None]) -> InvertedLists:
@@ -33,7 +31,7 @@ def open_index(file: FeatureFile, say: Callable[[str], None]) -> InvertedLists:
         UsageError: Another command is writing the index.
         OSError: The index cannot be written.
     """
-    path, stamp = sidecar(file.path, _SUFFIX), _stamp(file)
+    path, stamp = sidecar(file.path, INDEX_SUFFIX), _stamp(file)
     if (found := _read(path, file, stamp)) is not None:
         return found
     with claimed(path):

@@ -15,6 +15,7 @@ from PIL import Image
 from dinocli import __version__
 from dinocli.config.load import load_recipe
 from tests.cli.commands import TINY, Result, warm
+from tests.guide import check_in_guide
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,10 @@ def manifest(run: Path) -> dict[str, Any]:
 
 def test_latest_names_the_run(run: Path) -> None:
     assert (run.parent / "latest").read_text() == f"{run.resolve()}\n"
+
+
+def test_the_guide_names_every_file(run: Path) -> None:
+    check_in_guide(run)
 
 
 def test_the_recipe_is_resolved_and_loads(run: Path, manifest: dict[str, Any]) -> None:

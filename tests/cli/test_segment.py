@@ -11,6 +11,7 @@ from PIL import Image
 from dinocli.artifacts.mask_folder import PARTIAL_FOLDER
 from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
+from tests.guide import check_in_guide
 
 SMALL = (*RANDOM, "--size", "64")
 HOSTILE = ("[red]x[bold].png", "=1+1.png", "<img src=x onerror=alert(1)>.png", "a b.png", "--out.png", "ü.png")
@@ -45,11 +46,11 @@ def test_hostile_names_arrive_everywhere(tmp_path: Path) -> None:
     for folder, suffix in {"masks": ".png", "overlays": ".jpg", "soft": ".npy", "labels": ".txt"}.items():
         expected = {name.removesuffix(".png") + suffix for name in HOSTILE}
         assert {path.name for path in (tmp_path / "out" / folder).iterdir()} == expected
+    (tmp_path / "out" / "c.json").rename(tmp_path / "c.json")
+    check_in_guide(tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<img src=x onerror" not in page
-    assert {image["file_name"] for image in json.loads((tmp_path / "out" / "c.json").read_text())["images"]} == set(
-        HOSTILE
-    )
+    assert {image["file_name"] for image in json.loads((tmp_path / "c.json").read_text())["images"]} == set(HOSTILE)
 
 
 def test_two_names_that_differ_by_suffix(tmp_path: Path) -> None:
