@@ -37,7 +37,10 @@ Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="PCA componen
 MinSize = Annotated[
     int,
     opt.option(
-        "--min-size", panel=GROUPS, min=0, help="Smallest group, images; images of smaller groups get cluster -1."
+        "--min-size",
+        panel=GROUPS,
+        min=0,
+        help="Smallest group, images (0: 1; hdbscan: 1 %, at least 5); others are cluster -1.",
     ),
 ]
 Duplicates = Annotated[

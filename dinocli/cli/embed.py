@@ -33,7 +33,7 @@ TokenKind = Annotated[
     Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
     opt.option(
         "--tokens",
-        help="auto: pooled+rare for convnets, ViTs and 64+ images, else pooled.",
+        help="auto: pooled+rare for convnets and ViTs with 64+ images, else pooled.",
         panel=FEATURES,
     ),
 ]

@@ -25,6 +25,13 @@ OS_ERROR_ADVICE = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 
+MEMORY_ADVICE = {
+    **dict.fromkeys(("finetune-ssl", "pretrain", "embed", "classify", "evaluate"), "use a smaller --batch-size"),
+    "cluster": "group fewer images (--dry-run prints the memory), or embed them first with a smaller --batch-size",
+    "segment": "use a smaller --size, or --tile",
+}
+"""Way out of memory by command; the others have none but to free some."""
+
 
 def exit_code(error: BaseException) -> int:
     """Return the exit code of an error."""
@@ -48,7 +55,8 @@ def error_message(error: BaseException) -> str:
         elsewhere = "choose another place with --out" if has_out else "choose another place"
         return f"{text}; {OS_ERROR_ADVICE.get(error.errno or 0, elsewhere)}"
     if exit_code(error) == EXIT_CANNOT_WRITE:
-        return "out of memory; use a smaller --batch-size"
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        return f"out of memory; {MEMORY_ADVICE.get(command, 'free some memory')}"
     return f"internal error: {type(error).__name__}: {text}; run it again with --debug and report what it prints"
 
 

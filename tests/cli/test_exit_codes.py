@@ -2,16 +2,19 @@
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from dinocli.cli.app import app
-from dinocli.cli.exit_codes import exit_code
+from dinocli.cli.exit_codes import error_message, exit_code
 from dinocli.errors import (
     DataError,
     DinocliError,
@@ -60,6 +63,17 @@ def refused(done: Result, code: int, *words: str) -> None:
 )
 def test_every_error_class_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
+
+
+@pytest.mark.parametrize("command", ["finetune-ssl", "embed", "segment", "cluster", "search"])
+def test_out_of_memory_names_options_of_the_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["dinocli", command, "images"])
+    advice = error_message(MemoryError())
+    assert advice.startswith("out of memory; ")
+    options = set(re.findall(r"--[a-z-]+", advice))
+    assert bool(options) == (command != "search")
+    tree: Any = typer.main.get_command(app)
+    assert options <= {name for option in tree.commands[command].params for name in option.opts}
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError("0"), AssertionError("no"), AttributeError("x"), KeyError("k")])
