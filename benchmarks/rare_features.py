@@ -43,8 +43,8 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.knn import accuracy, knn_classify, macro_f1
-from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
 from dinocli.quality.rarity import BANK_SIZE, ORDER, TEMPERATURE, BankBuilder
+from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.embed.forward_pass import count_rows

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.pooled_rows import pooled_rows
-from dinocli.quality.normalized_features import NormalizedFeatures, Projection, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures, Projection
+from dinocli.quality.whitening import fit_whitening
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Invertible (ZCA) whitening with a floor: directions of high energy are scaled down, the basis stays.
 
-The directions and factors of `dinocli.quality.normalized_features.fit_whitening`, but symmetric, so that the signs of
+The directions and factors of `dinocli.quality.whitening.fit_whitening`, but symmetric, so that the signs of
 the directions do not matter, and of full width: a later image may differ in directions in which the sample did not
 vary.
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT, whitening_directions
+from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT, whitening_directions
 
 OUTSIDE = 1 / math.sqrt(0.03)
 """Factor of components outside the directions. Rows are normalised, so any would do, but stored factors rely on it."""

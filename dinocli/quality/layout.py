@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import UsageError, WeightsError
-from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import fit_projection
 
 Layout = Literal["pca", "tsne", "umap"]
 

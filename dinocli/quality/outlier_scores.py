@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sklearn.covariance import MinCovDet
 
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics, robust_scores
-from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import fit_projection
 
 DIRECTIONS, NEIGHBOURS, NEIGHBOUR_ROWS = 8, 10, 4096
 """Principal directions, neighbours, and maximum number of images among which neighbours are searched."""

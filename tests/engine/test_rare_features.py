@@ -12,7 +12,7 @@ from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
 from dinocli.quality.cosine import mean_cosine
-from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT
+from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT
 
 IMAGES = 14
 

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from dinocli.quality.energy_whitening import OUTSIDE, EnergyWhitening
-from dinocli.quality.normalized_features import FLOOR, MEAN_WEIGHT, NormalizedFeatures, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT, fit_whitening
 
 
 def rows(count: int = 6, width: int = 20) -> torch.Tensor:

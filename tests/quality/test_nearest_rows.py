@@ -4,7 +4,8 @@ from numpy.typing import NDArray
 
 from dinocli.quality import nearest_rows as search
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import fit_whitening
 
 
 @pytest.mark.parametrize("values", [8, 7 * 8, 1 << 20])

@@ -13,7 +13,8 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality import label_split as truth
 from dinocli.quality.knn import accuracy, knn_classify
 from dinocli.quality.label_scores import LabelSplit
-from dinocli.quality.normalized_features import NormalizedFeatures, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import fit_whitening
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_inputs import read_truth
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult

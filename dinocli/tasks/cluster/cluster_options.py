@@ -36,7 +36,7 @@ class ClusterOptions(FeatureInputs):
         method: kmeans, hdbscan or agglomerative.
         k: Number of groups; 0 chooses it. Not for hdbscan, which determines the number itself.
         pca: PCA components to keep before grouping; 0 keeps all (hdbscan: 50).
-        whiten: Whiten features before grouping (`normalized_features.fit_whitening`).
+        whiten: Whiten features before grouping (`whitening.fit_whitening`).
         min_size: Minimum group size; images of smaller groups are in no group. 0 means 1; for hdbscan 1 % of the
             images, at least 5.
         duplicates: Cosine from which two images count as near-duplicates; 0 disables the search, `AUTO_DUPLICATES`

@@ -10,7 +10,8 @@ from dinocli.quality.auto_k import KScore, choose_k
 from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NO_CLUSTER, Grouping, group_by_centres, group_by_labels
 from dinocli.quality.kmeans import unit_kmeans
-from dinocli.quality.normalized_features import NormalizedFeatures, fit_projection, fit_whitening
+from dinocli.quality.normalized_features import NormalizedFeatures
+from dinocli.quality.whitening import fit_projection, fit_whitening
 from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions
 
 

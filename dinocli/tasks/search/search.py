@@ -19,7 +19,8 @@ from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
-from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, fit_whitening, single_threaded
+from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
+from dinocli.quality.whitening import fit_whitening
 from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import check_comparable, is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
