@@ -39,7 +39,7 @@ from dinocli.tasks.cluster.cluster_tables import (
     write_selected,
 )
 from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
-from dinocli.tasks.cluster.duplicate_pairs import Same, duplicate_groups, find_same
+from dinocli.tasks.cluster.duplicate_groups import Same, duplicate_groups, find_same
 from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images

@@ -15,7 +15,7 @@ from dinocli.files import write_atomic
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
-from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, SamePair
+from dinocli.tasks.cluster.duplicate_groups import DuplicateGroup, SamePair
 from dinocli.tasks.cluster.findings import Findings
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")

@@ -16,7 +16,7 @@ from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import Cluster, ClusterOptions, ClusterResult
 from dinocli.tasks.cluster.drifted_batch import DriftedBatch
-from dinocli.tasks.cluster.duplicate_pairs import DuplicateGroup, Same
+from dinocli.tasks.cluster.duplicate_groups import DuplicateGroup, Same
 from dinocli.tasks.cluster.groups import FoundGroups
 from dinocli.tasks.feature_inputs import takes_features
 

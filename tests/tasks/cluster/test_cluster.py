@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from dinocli.errors import DataError, UsageError
 from dinocli.report.map_page import MapPage
-from dinocli.tasks.cluster import cluster_page, duplicate_pairs
+from dinocli.tasks.cluster import cluster_page, duplicate_groups
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from tests.quality.groups import mixture
@@ -175,7 +175,7 @@ def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.M
     def refuse(features: object, threshold: float) -> None:
         raise DataError("too many")
 
-    monkeypatch.setattr(duplicate_pairs, "near_duplicates", refuse)
+    monkeypatch.setattr(duplicate_groups, "near_duplicates", refuse)
     ear = Ears()
     outcome = cluster(job, ear)
     assert outcome.duplicates is None
@@ -185,7 +185,7 @@ def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.M
 
 def test_a_large_set_is_searched_group_by_group(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     everywhere = cluster(replace(job, duplicates=0.05)).duplicates
-    monkeypatch.setattr(duplicate_pairs, "ALL_PAIRS_ROWS", 5)
+    monkeypatch.setattr(duplicate_groups, "ALL_PAIRS_ROWS", 5)
     within = cluster(replace(job, duplicates=0.05, force=True)).duplicates
     assert everywhere is not None
     assert within is not None
