@@ -80,7 +80,7 @@ class DecoderWarnings(logging.Handler):
             self._show(message, category, filename, lineno, file, line)
 
     def _add(self, message: str) -> None:
-        if _NODATA in message:  # tifffile cannot parse some GDAL numbers; `dinocli.data.tiff_pages` can
+        if _NODATA in message:  # tifffile cannot parse some GDAL numbers; `dinocli.data.tiff_nodata` can
             return
         self.count += 1
         self.first.setdefault(str(getattr(current, "path", "?")), " ".join(message.split())[:200])

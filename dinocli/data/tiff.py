@@ -24,12 +24,11 @@ from dinocli.data.pixels import (
     select_channels,
     unnamed_channels,
 )
+from dinocli.data.tiff_nodata import masked_pixels, nodata_of
 from dinocli.data.tiff_pages import (
     RGB,
     WHITE_IS_ZERO,
     YCBCR,
-    masked_pixels,
-    nodata_of,
     page_of,
     page_size,
     pages_of,

@@ -5,23 +5,21 @@ the other planes directly behind it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from dinocli.data.pixels import Mask, Pixels, apply_orientation
+from dinocli.data.pixels import Pixels
 from dinocli.errors import DataError
 
 WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
 """Values of PhotometricInterpretation."""
 
-_BLACK_IS_ZERO = 1
-_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
-_GDAL_NODATA = 42113  # tag
-_MAX_NODATA_VALUES = 16  # GDAL writes one value, other tools one per band
-_MAX_MASK_DISTANCE = 16  # pages after an image among which its mask is searched: overviews come first
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType."""
+
 _MAX_DIRECTORIES = 10_000  # a damaged chain of directories can be a circle
 
 
@@ -32,7 +30,7 @@ def pages_of(file: Any) -> Iterator[Any]:
     """
     others, count = [], 0
     for page in islice(file.pages, _MAX_DIRECTORIES):
-        if page.subfiletype & (_REDUCED | _MASK):
+        if page.subfiletype & (REDUCED | MASK):
             others.append(page)
         else:
             count += 1
@@ -41,7 +39,7 @@ def pages_of(file: Any) -> Iterator[Any]:
         yield from islice(planes_behind(file), _MAX_DIRECTORIES)
     if count or not others:
         return
-    nested = [page for page in others[0].pages or () if not page.subfiletype & (_REDUCED | _MASK)]
+    nested = [page for page in others[0].pages or () if not page.subfiletype & (REDUCED | MASK)]
     yield from nested or others[:1]  # a file whose only image is marked as reduced
 
 
@@ -66,45 +64,10 @@ def orientation(page: Any) -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def masked_pixels(file: Any, page: Any, read: Callable[[Any], Pixels]) -> Mask | None:
-    """Return the pixels that a mask page hides; GIS tools write it after its image. None without one.
-
-    Args:
-        file: `tifffile.TiffFile`.
-        page: Page of the image.
-        read: Reads the mask page, (h, w, 1).
-    """
-    if not isinstance(page.index, int):
-        return None
-    for mask in islice(file.pages, page.index + 1, page.index + 1 + _MAX_MASK_DISTANCE):
-        fits = page_size(mask) == page_size(page) and mask.samplesperpixel == 1
-        if mask.subfiletype & _MASK and not mask.subfiletype & _REDUCED and fits:
-            return apply_orientation(read(mask) == 0, orientation(page))
-        if not mask.subfiletype & (_MASK | _REDUCED):
-            return None
-    return None
-
-
 def text_of(page: Any, code: int) -> str:
     """Return the text of a tag; empty without it."""
     tag = page.tags.get(code)
     return str(tag.value) if tag is not None else ""
-
-
-def nodata_of(page: Any) -> tuple[float, ...]:
-    """Return the values of GDAL_NODATA as they are after decoding: inverted if WhiteIsZero, scaled if below 8 bits."""
-    if page.photometric not in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB):
-        return ()  # a palette index
-    bits, integer = page.bitspersample, page.sampleformat == 1
-    values = []
-    for word in text_of(page, _GDAL_NODATA).replace("\0", " ").replace(",", " ").split()[:_MAX_NODATA_VALUES]:
-        try:
-            value = float(word)
-        except ValueError:
-            continue
-        value = 2**bits - 1 - value if integer and page.photometric == WHITE_IS_ZERO else value
-        values.append(value * 255 / (2**bits - 1) if integer and bits < 8 else value)
-    return tuple(values)
 
 
 class PlaneBehind:

@@ -8,7 +8,8 @@ import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels, apply_orientation, unnamed_channels
-from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, nodata_of, orientation, page_size
+from dinocli.data.tiff_nodata import nodata_of
+from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, orientation, page_size
 from dinocli.data.tiff_window import Box, window_samples
 from dinocli.errors import DataError
 
