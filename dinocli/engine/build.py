@@ -20,7 +20,7 @@ from dinocli.engine.device import Precision, candidates, fastest
 from dinocli.engine.distributed import World, from_main
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.objective import Objective
-from dinocli.engine.optim import Updater, make_optimizer
+from dinocli.engine.optim import Updater, lr_scales, make_optimizer
 from dinocli.engine.step import Learner
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.trackers import open_trackers
@@ -29,7 +29,7 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import FrozenTeacher, TeacherWeights
 from dinocli.models.head import DinoHead, DinoNetwork
 from dinocli.models.lora import add_lora, attention_linears
-from dinocli.models.trainable import lr_scales, trainable_names
+from dinocli.models.trainable import trainable_names
 from dinocli.models.weights_info import WeightsInfo
 
 TRIAL_PIXELS, TRIAL_IMAGES = 2 * 224**2, 6

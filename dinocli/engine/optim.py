@@ -1,4 +1,4 @@
-"""Parameter groups, and the optimizer step: unscale, clip, step."""
+"""Parameter groups, layer-wise learning-rate decay, and the optimizer step: unscale, clip, step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from dinocli.augment.draw import to_device
 from dinocli.engine.step_schedule import StepValues
+from dinocli.models.backbone import Backbone
 from dinocli.models.head import DinoNetwork
+from dinocli.models.trainable import layers
 
 UNDECAYED_NAMES = (
     *("cls_token", "pos_embed", "reg_token", "register_tokens", "dist_token", "prototypes.length"),
@@ -19,6 +21,27 @@ UNDECAYED_NAMES = (
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Return whether weight decay applies: not to biases, norms, tokens, positions and prototype norms."""
     return parameter.ndim > 1 and not name.endswith((".bias", *UNDECAYED_NAMES))
+
+
+def lr_scales(backbone: Backbone, decay: float, stem: float) -> dict[str, float]:
+    """Return the learning-rate factor of each parameter by layer-wise decay.
+
+    Args:
+        backbone: Any backbone.
+        decay: Factor from each layer to the one before it; the last layer has factor 1.
+        stem: Additional factor of the patch embedding, or of the whole stem of a convnet; not of tokens and positions.
+
+    Returns:
+        Factor by parameter name.
+
+    Source: Clark et al. 2020 (ELECTRA), arXiv:2003.10555, for the decay; DINOv2's code for the patch embedding.
+    """
+    ordered = layers(backbone, coarse=False)
+    factors = {name: decay ** (len(ordered) - 1 - number) for number, names in enumerate(ordered) for name in names}
+    for name in ordered[0] if len(ordered) > 1 else ():
+        if not backbone.is_vit or ".patch_embed." in name:
+            factors[name] *= stem
+    return factors
 
 
 def parameter_groups(network: DinoNetwork, factors: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Trainable parameters of a backbone, and their learning-rate factors (layer-wise decay)."""
+"""Trainable parameters of a backbone, and its layers in order."""
 
 import re
 
@@ -78,27 +78,6 @@ def layers(backbone: Backbone, *, coarse: bool) -> list[list[str]]:
         return [[name for name, _ in backbone.named_parameters()]]
     groups = group_parameters(model, model.group_matcher(coarse=coarse))
     return [[f"model.{name}" for name in groups[number]] for number in sorted(groups)]
-
-
-def lr_scales(backbone: Backbone, decay: float, stem: float) -> dict[str, float]:
-    """Return the learning-rate factor of each parameter by layer-wise decay.
-
-    Args:
-        backbone: Any backbone.
-        decay: Factor from each layer to the one before it; the last layer has factor 1.
-        stem: Additional factor of the patch embedding, or of the whole stem of a convnet; not of tokens and positions.
-
-    Returns:
-        Factor by parameter name.
-
-    Source: Clark et al. 2020 (ELECTRA), arXiv:2003.10555, for the decay; DINOv2's code for the patch embedding.
-    """
-    ordered = layers(backbone, coarse=False)
-    factors = {name: decay ** (len(ordered) - 1 - number) for number, names in enumerate(ordered) for name in names}
-    for name in ordered[0] if len(ordered) > 1 else ():
-        if not backbone.is_vit or ".patch_embed." in name:
-            factors[name] *= stem
-    return factors
 
 
 def _inside(backbone: Backbone, modules: list[str]) -> set[str]:

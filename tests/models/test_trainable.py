@@ -3,11 +3,12 @@
 import pytest
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dinocli.engine.optim import lr_scales
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.models.lora import add_lora
-from dinocli.models.trainable import layers, lr_scales, trainable_names
+from dinocli.models.trainable import layers, trainable_names
 
 VIT, CONVNEXT, EFFICIENTNET = "vit_tiny_patch16_224", "test_convnext", "tf_efficientnet_lite0"
 
