@@ -34,7 +34,7 @@ def compile_learner(learner: Learner) -> None:
     learner.compilation = "on"
 
 
-def compiled_step(
+def step_with_fallback(
     learner: Learner, slices: Sequence[Batch], step: int, warn: Callable[[str], None] = lambda _: None
 ) -> Tensor:
     """Take one training step; if its compiled code fails, take it again, and all later ones, without the compiler.
@@ -59,7 +59,7 @@ def compiled_step(
             raise
         reason = first_line(error)
     learner.compilation = "failed"  # not within the handler, which keeps the tensors of the failed step
-    metrics_N = compiled_step(learner, slices, step)
+    metrics_N = step_with_fallback(learner, slices, step)
     warn(f"step {step + 1}: torch.compile failed, continuing without it: {reason}")
     return metrics_N
 

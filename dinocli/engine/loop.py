@@ -12,7 +12,7 @@ from dinocli.data.loader import Batch, Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.checkpoint import Checkpointer
 from dinocli.engine.collapse import Row, advice, best_of
-from dinocli.engine.compilation import compiled_step
+from dinocli.engine.compilation import step_with_fallback
 from dinocli.engine.distributed import any_rank, from_main
 from dinocli.engine.monitor import Monitor, Timing
 from dinocli.engine.probe import Probe
@@ -179,7 +179,7 @@ def _step(trainer: Trainer, slices: Sequence[Batch], step: int) -> Tensor:
     if backbone_learns != learner.student.backbone_learns:
         set_stage(learner, backbone_learns=backbone_learns)
         trainer.reporter.line(f"step {step}: head warm-up is over, the backbone trains from here on")
-    return compiled_step(learner, slices, step, trainer.reporter.warn)
+    return step_with_fallback(learner, slices, step, trainer.reporter.warn)
 
 
 def _read_metrics(trainer: Trainer, done: int) -> None:

@@ -17,8 +17,8 @@ from dinocli.engine.compilation import (
     COMPILE_SECONDS,
     MAX_SAVING,
     compile_learner,
-    compiled_step,
     settle_compile,
+    step_with_fallback,
 )
 from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
@@ -148,7 +148,7 @@ def test_a_compiled_step_that_fails_is_taken_again_without_the_compiler(monkeypa
     failing = FailingStep(monkeypatch, RuntimeError("CppCompileError: no space\nlong story"))
     for step in range(3):
         expected = train_step(plain, batch_of(4, 2, seed=step), step)
-        found = compiled_step(compiled, batch_of(4, 2, seed=step), step, said.append)
+        found = step_with_fallback(compiled, batch_of(4, 2, seed=step), step, said.append)
         assert torch.equal(found, expected)
     for name, tensor in plain.student.state_dict().items():
         assert torch.equal(compiled.student.state_dict()[name], tensor), name
@@ -171,7 +171,7 @@ def test_other_failures_are_raised(
     learner.compilation, learner.world = compilation, world
     failing = FailingStep(monkeypatch, error)
     with pytest.raises(type(error), match=str(error)):
-        compiled_step(learner, batch_of(4), 1, said.append)
+        step_with_fallback(learner, batch_of(4), 1, said.append)
     assert (said, failing.stances) == ([], [])
 
 
@@ -196,7 +196,7 @@ def test_code_of_the_compiler_that_fails_at_a_later_step(monkeypatch: pytest.Mon
     with torch.compiler.set_stance(force_backend=backend):
         for step in range(3):
             expected = train_step(plain, batch_of(4, seed=step), step)
-            found = compiled_step(compiled, batch_of(4, seed=step), step, said.append)
+            found = step_with_fallback(compiled, batch_of(4, seed=step), step, said.append)
             torch.testing.assert_close(found, expected)
     assert said == ["step 2: torch.compile failed, continuing without it: an illegal instruction"]
     assert calls == 4
