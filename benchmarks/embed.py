@@ -24,12 +24,12 @@ from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.data.parallel import thread_count
 from dinocli.engine.image_batches import ImageBatches
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import extract_each
+from dinocli.models.features import extract
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.forward_pass import stream
+from dinocli.tasks.embed.forward_pass import write_rows
 
 READY = 4
 """Number of different batches of the bare loop."""
@@ -61,7 +61,7 @@ def ours(setting: EmbedContext, options: EmbedOptions) -> None:
     threads, on_cpu = thread_count(setting.data.workers), setting.device.type == "cpu"
     pictures = ImageBatches(setting.images, setting.preprocess, None, threads, on_cpu=on_cpu)
     part = PartialFeatures(Path(options.out), {}, setting.shape, options.dtype, resume=False)
-    stream(setting, pictures, part)
+    write_rows(setting, pictures, part)
     part.finalize().replace(options.out)
     part.close()
     part.remove()
@@ -74,8 +74,7 @@ def bare(setting: EmbedContext, backbone: Backbone, batch_size: int) -> None:
     batches: Iterable[torch.Tensor] = (
         ready[number % READY][: count - start] for number, start in enumerate(range(0, count, batch_size))
     )
-    for _ in extract_each(backbone, batches, autocast=setting.autocast):
-        pass
+    extract(backbone, batches, autocast=setting.autocast)
 
 
 def plain(setting: EmbedContext, model: Any, batch_size: int, workers: int) -> None:

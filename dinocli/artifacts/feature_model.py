@@ -1,6 +1,5 @@
 """A backbone that computes the features of `dinocli embed`, from weights or from a feature file."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,7 +22,7 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import Extractor, extract, l2_normalized
+from dinocli.models.features import Extractor, compute_features, eval_mode, l2_normalized, one_behind
 from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import load_backbone
@@ -90,19 +89,19 @@ class FeatureModel:
         Raises:
             DataError: An image cannot be read; the message has its path or its index.
         """
-        order, numbers = list[int](), deque[Tensor]()
-
-        def batches() -> Iterator[Tensor]:
-            for places, batch in self._batches(images, batch_size, box):
-                order.extend(places)
-                if names is not None:
-                    numbers.append(self.tokens.numbers([names[place] for place in places]))
-                yield batch
-
-        known = None if names is None else iter(numbers.popleft, None)
         tokens = self.tokens.without_region() if box else self.tokens
-        rows = extract(self.backbone, batches(), autocast=None, tokens=tokens, numbers=known)
-        rows = rows[np.argsort(order)] if order else rows
+
+        def submitted() -> Iterator[tuple[list[int], Tensor]]:
+            for places, x_BCHW in self._batches(images, batch_size, box):
+                image_B = None if names is None else tokens.numbers([names[place] for place in places])
+                yield places, compute_features(self.backbone, x_BCHW, autocast=None, tokens=tokens, image_b=image_B)
+
+        order, parts = list[int](), list[NDArray[np.float32]]()
+        with eval_mode(self.backbone):
+            for places, features in one_behind(submitted()):
+                order += places
+                parts.append(features.cpu().numpy())
+        rows = np.concatenate(parts)[np.argsort(order)] if parts else np.empty((0, self.backbone.dim), np.float32)
         return l2_normalized(rows) if self.normalize else rows
 
     def _batches(self, images: Iterable[ImageLike], size: int, box: Box | None) -> Iterator[tuple[list[int], Tensor]]:

@@ -5,8 +5,7 @@ Legend: b images of a batch, N images, C channels, H W pixels, D width, h w rows
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import repeat
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 
 from dinocli.models.backbone import Backbone
 from dinocli.models.tokens import POOLED
+
+T = TypeVar("T")
 
 
 class Extractor(Protocol):
@@ -34,62 +35,56 @@ _TINY = np.finfo(np.float32).tiny  # divisor for zero vectors, which stay zero
 
 
 def extract(
-    backbone: Backbone,
-    batches: Iterable[Tensor],
-    *,
-    autocast: torch.dtype | None,
-    tokens: Extractor = POOLED,
-    numbers: Iterable[Tensor] | None = None,
+    backbone: Backbone, batches: Iterable[Tensor], *, autocast: torch.dtype | None, tokens: Extractor = POOLED
 ) -> NDArray[np.float32]:
     """Return the features of images, in order.
 
     Args:
         backbone: On the device of the batches. The modes of its modules are restored.
         batches: (b, C, H, W) each, normalised floats; H and W may differ between batches.
-        autocast: Autocast dtype, or None for that of the weights.
+        autocast: As in `compute_features`.
         tokens: Kind of features.
-        numbers: Numbers of the images of each batch, (b,), from the extractor's `numbers`; consumed after the batch.
-            None if the features do not depend on other images, or no image is in the fitted folder.
 
     Returns:
         (N, D), or (N, h, w, D) for patch tokens; (0, D) without batches.
     """
-    with torch.inference_mode():
-        parts = list(extract_each(backbone, batches, autocast=autocast, tokens=tokens, numbers=numbers))
+    with eval_mode(backbone), torch.inference_mode():
+        computed = (compute_features(backbone, x_bCHW, autocast=autocast, tokens=tokens) for x_bCHW in batches)
+        parts = [features.cpu().numpy() for features in one_behind(computed)]
     return np.concatenate(parts) if parts else np.empty((0, backbone.dim), np.float32)
 
 
-def extract_each(
+@torch.inference_mode()
+def compute_features(
     backbone: Backbone,
-    batches: Iterable[Tensor],
+    x_bCHW: Tensor,
     *,
     autocast: torch.dtype | None,
     tokens: Extractor = POOLED,
-    numbers: Iterable[Tensor] | None = None,
-) -> Generator[NDArray[np.float32], None, None]:
-    """Yield the features of each batch like `extract`, for more images than memory holds.
-
-    A result is copied from the device after the next batch was submitted, so that the device never waits. Hence one
-    more batch is consumed than was yielded.
-    """
-    waiting: Tensor | None = None
-    with eval_mode(backbone):
-        for x_b3HW, image_b in zip(batches, numbers if numbers is not None else repeat(None), strict=False):
-            features = _compute(backbone, x_b3HW, autocast, tokens, image_b)
-            if waiting is not None:
-                yield waiting.cpu().numpy()
-            waiting = features
-        if waiting is not None:
-            yield waiting.cpu().numpy()
-
-
-@torch.inference_mode()
-def _compute(
-    backbone: Backbone, x_b3HW: Tensor, autocast: torch.dtype | None, tokens: Extractor, image_b: Tensor | None
+    image_b: Tensor | None = None,
 ) -> Tensor:
-    with torch.autocast(x_b3HW.device.type, dtype=autocast, enabled=autocast is not None):
-        features = tokens.compute(backbone, x_b3HW, image_b)
+    """Submit a batch to the device, and return its features there, float32, (b, ...); reading them waits.
+
+    Args:
+        backbone: In eval mode, on the device of the batch.
+        x_bCHW: Normalised floats.
+        autocast: Autocast dtype, or None for that of the weights.
+        tokens: Kind of features.
+        image_b: Numbers of the images, from the extractor's `numbers`; None if the features do not depend on other
+            images, or no image is in the fitted folder.
+    """
+    with torch.autocast(x_bCHW.device.type, dtype=autocast, enabled=autocast is not None):
+        features = tokens.compute(backbone, x_bCHW, image_b)
     return features.float()
+
+
+def one_behind(submitted: Iterable[T]) -> Generator[T, None, None]:
+    """Yield each item after the next one was submitted, so that a device never waits for its results to be copied."""
+    waiting: list[T] = []
+    for item in submitted:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 @contextmanager

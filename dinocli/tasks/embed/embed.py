@@ -23,7 +23,7 @@ from dinocli.models.token_kinds import FITTED
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.forward_pass import count_rows, stream
+from dinocli.tasks.embed.forward_pass import count_rows, write_rows
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 
 
@@ -131,7 +131,7 @@ def _fill(
     if part.pieces:
         reporter.line(f"continuing after {part.pieces} of {len(image_batches)}")
     before, started = part.pieces, time.monotonic()
-    stream(context, image_batches, part)
+    write_rows(context, image_batches, part)
     speed = (len(image_batches) - before) / (time.monotonic() - started)
     bad = [*context.images.bad, *part.bad]
     left_out = () if options.keeps_positions else [name for name, _ in part.bad]
@@ -158,7 +158,7 @@ def _fill(
 def _write_stdout(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, begin: float) -> EmbedResult:
     pipe = StdoutWriter(stdout, len(image_batches), context.shape, context.options.dtype)
     started = time.monotonic()
-    stream(context, image_batches, pipe)
+    write_rows(context, image_batches, pipe)
     pipe.commit()
     speed = len(image_batches) / (time.monotonic() - started)
     for name, reason in pipe.bad:

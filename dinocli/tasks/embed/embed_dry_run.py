@@ -1,7 +1,6 @@
 """`embed --dry-run`: number and size of the rows, and the time, estimated from a few images."""
 
 import time
-from collections import deque
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -11,7 +10,7 @@ from dinocli.models.tokens import Tokens
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
-from dinocli.tasks.embed.forward_pass import computed, count_rows, row_bytes
+from dinocli.tasks.embed.forward_pass import count_rows, row_batches, row_bytes
 from dinocli.tasks.embed.rare_fit import fit_rare
 
 TRIAL_IMAGES = 32
@@ -53,5 +52,6 @@ def _seconds_per_row(context: EmbedContext, image_batches: ImageBatches) -> floa
     if isinstance(trial.tokens, Tokens) and context.options.tokens in FITTED:
         trial = replace(trial, tokens=fit_rare(trial, batches)[0])
     begin = time.perf_counter()
-    deque(computed(trial, batches, 0), maxlen=0)
+    for _ in row_batches(trial, batches, 0):
+        pass
     return (time.perf_counter() - begin) / max(1, len(batches))

@@ -3,7 +3,6 @@
 Shapes: b rows of a batch, D width.
 """
 
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -22,7 +21,7 @@ from dinocli.engine.image_batches import NO_BOX, ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import Interrupted
-from dinocli.models.features import extract_each, l2_normalized
+from dinocli.models.features import compute_features, l2_normalized, one_behind
 from dinocli.report.text import byte_size
 from dinocli.tasks.embed.embed_setup import EmbedContext
 
@@ -73,7 +72,7 @@ def row_bytes(context: EmbedContext, image_batches: ImageBatches) -> int:
     return numbers * np.dtype(context.options.dtype).itemsize
 
 
-def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> None:
+def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> None:
     """Compute the rows of all images or tiles that the sink does not have yet.
 
     Args:
@@ -92,7 +91,7 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
     broken = 0
     reporter.stage("embedding", len(image_batches))
     reporter.progress("embedding", sink.pieces, len(image_batches))
-    with Signals().caught() as signals, closing(computed(context, image_batches, sink.pieces)) as batches:
+    with Signals().caught() as signals, closing(row_batches(context, image_batches, sink.pieces)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, image_batches)
@@ -109,51 +108,37 @@ def stream(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -> No
         reporter.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
 
 
-def computed(
+def row_batches(
     context: EmbedContext, image_batches: ImageBatches, first: int
 ) -> Generator[tuple[Batch, Rows], None, None]:
     """Yield each batch with the rows of its readable images or tiles.
 
     Args:
-        context: As `stream`.
-        image_batches: As `stream`.
+        context: As `write_rows`.
+        image_batches: As `write_rows`.
         first: Index of the first image or tile.
     """
-    options = context.options
-    waiting: deque[tuple[Batch, list[list[int]]]] = deque()
-    numbers: deque[Tensor] = deque()
+    options, names = context.options, context.images.names
 
-    def tensors() -> Iterator[Tensor]:
+    def submitted() -> Iterator[tuple[Batch, list[tuple[list[int], Tensor]]]]:
         for batch in image_batches.batches(first, options.batch_size):
-            read = [piece for piece in batch if isinstance(piece.canvas, np.ndarray)]
-            canvases = [piece.canvas for piece in read if isinstance(piece.canvas, np.ndarray)]
-            groups = grouped(canvases)
-            waiting.append(([piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups))
-            for places in groups:
-                names = [context.images.names[read[place].image] for place in places]
-                numbers.append(context.tokens.numbers(names))
-                yield squares([canvases[place] for place in places], context.preprocess, context.device)
+            read = [(piece.image, piece.canvas) for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            groups = []
+            for places in grouped([canvas for _, canvas in read]):
+                x_bCHW = squares([read[place][1] for place in places], context.preprocess, context.device)
+                image_b = context.tokens.numbers([names[read[place][0]] for place in places])
+                features = compute_features(
+                    context.backbone, x_bCHW, autocast=context.autocast, tokens=context.tokens, image_b=image_b
+                )
+                groups.append((places, features))
+            yield [piece if _is_bad(piece) else replace(piece, canvas="") for piece in batch], groups
 
-    found: list[NDArray[np.float32]] = []
-
-    def complete() -> Iterator[tuple[Batch, Rows]]:
-        while waiting and len(found) == len(waiting[0][1]):  # at once for a batch without readable images
-            batch, groups = waiting.popleft()
-            rows_bD = _assembled(found, groups) if found else np.empty((0, *context.shape), np.float32)
-            found.clear()
-            yield batch, _with_known(batch, rows_bD, image_batches.known)
-
-    for rows in extract_each(
-        context.backbone,
-        tensors(),
-        autocast=context.autocast,
-        tokens=context.tokens,
-        numbers=iter(numbers.popleft, None),
-    ):
-        yield from complete()
-        found.append(l2_normalized(rows) if options.normalize else rows)
-        yield from complete()
-    yield from complete()
+    for batch, groups in one_behind(submitted()):
+        parts = [(places, features.cpu().numpy()) for places, features in groups]
+        if options.normalize:
+            parts = [(places, l2_normalized(rows)) for places, rows in parts]
+        rows_bD = _in_order(parts) if parts else np.empty((0, *context.shape), np.float32)
+        yield batch, _with_known(batch, rows_bD, image_batches.known)
 
 
 def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:
@@ -165,13 +150,11 @@ def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.floa
     return np.stack([known[image] if image in known else next(computed) for image in images])
 
 
-def _assembled(found: list[NDArray[np.float32]], groups: list[list[int]]) -> Rows:
+def _in_order(parts: list[tuple[list[int], NDArray[np.float32]]]) -> Rows:
     """Concatenate the rows of the groups of one batch, in the order of the batch."""
-    if len(found) == 1:
-        return found[0]
-    rows = {
-        place: row for part, places in zip(found, groups, strict=True) for place, row in zip(places, part, strict=True)
-    }
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = {place: row for places, part in parts for place, row in zip(places, part, strict=True)}
     ordered = [rows[place] for place in range(len(rows))]
     return np.stack(ordered) if len({row.shape for row in ordered}) == 1 else ordered
 
