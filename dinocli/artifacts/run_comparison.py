@@ -1,13 +1,93 @@
-"""Comparison of runs: differing settings, and reasons why scores are not comparable."""
+"""Runs as `dinocli compare` reads them, their differing settings, and reasons why scores are not comparable."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.compared_run import ComparedRun
+from dinocli.artifacts.run_folder import RunFolder
+from dinocli.stored import reading
+
+_ADVICE = "name folders of runs; `dinocli runs` lists them"
 
 _IGNORED_SETTINGS = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
 """Settings that `differing_settings` leaves out; `cautions` covers the seed."""
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """A score before and after training.
+
+    Args:
+        name: Label in tables.
+        start: Score of the start weights; None if not finite.
+        adapted: Score of the adapted weights; None if not finite.
+    """
+
+    name: str
+    start: float | None
+    adapted: float | None
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """Contents of a run folder that comparisons use.
+
+    Args:
+        path: Run folder.
+        command: Training command.
+        argv: Command line.
+        status: `finished`, `stopped`, `interrupted` or `running`.
+        outcome: `better`, `no different` or `worse`; empty without a verdict.
+        keep: Weights in `backbone/`: `start`, `statistics` or `adapted`; empty without a verdict.
+        reason: The verdict's sentence, with its numbers.
+        images: Number of readable images.
+        inputs_hash: Hash of names, sizes and modification times of the images.
+        start: Name and SHA-256 of the start weights.
+        seed: Random seed.
+        steps: Completed steps.
+        seconds: Duration of the command.
+        scores: Label-free scores by key; the one that decides the verdict comes first.
+        labelled: Scores by the user's labels, by key.
+        curve: (step, selection score) of each probe.
+        settings: The resolved recipe, as nested sections.
+    """
+
+    path: Path
+    command: str
+    argv: tuple[str, ...]
+    status: str
+    outcome: str
+    keep: str
+    reason: str
+    images: int
+    inputs_hash: str
+    start: tuple[str, str]
+    seed: int
+    steps: int
+    seconds: float
+    scores: Mapping[str, RunScore]
+    labelled: Mapping[str, RunScore]
+    curve: tuple[tuple[float, float], ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def selection_score(self) -> str:
+        """Key of the score that decides the verdict; empty without scores."""
+        return next(iter(self.scores), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-like data, without curve and settings."""
+        keys = ("command", "status", "outcome", "keep", "reason", "images", "inputs_hash", "seed", "steps", "seconds")
+        return {
+            "run": str(self.path),
+            **{key: getattr(self, key) for key in keys},
+            "weights": {"name": self.start[0], "sha256": self.start[1]},
+            "scores": {key: vars(score) for key, score in self.scores.items()},
+            "labelled": {key: vars(score) for key, score in self.labelled.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -34,6 +114,53 @@ class RunComparison:
             "notes": self.notes,
             "report": self.report or None,
         }
+
+
+def read_run(path: Path) -> ComparedRun:
+    """Read a run folder, also of a run that has not ended.
+
+    Raises:
+        WeightsError: The folder is no run, or is damaged.
+    """
+    folder = RunFolder(path)
+    record = folder.read(_ADVICE)
+    outcome: Mapping[str, Any] = record.get("outcome") or {}
+    verdict: Mapping[str, Any] = outcome.get("verdict") or {}
+    recipe: Mapping[str, Any] = record.get("recipe") or {}
+    with reading(folder.manifest, _ADVICE):
+        return ComparedRun(
+            path=path,
+            command=str(record.get("command", "")),
+            argv=tuple(map(str, record.get("argv", ()))),
+            status=str(record.get("status", "")),
+            outcome=str(verdict.get("outcome", "")),
+            keep=str(verdict.get("keep", "")),
+            reason=str(verdict.get("reason", "")),
+            images=int(record["images"]),
+            inputs_hash=str(record["inputs_hash"]),
+            start=(str(record["weights"]["name"] or record["weights"]["source"]), str(record["weights"]["sha256"])),
+            seed=int(recipe.get("run", {}).get("seed", 0)),
+            steps=int(outcome.get("steps", 0)),
+            seconds=float(record.get("seconds", 0.0)),
+            scores=dict(_scores(outcome.get("scores", ()))),
+            labelled=dict(_scores(outcome.get("labelled", ()))),
+            curve=tuple(_probes(folder.metrics)),
+            settings=recipe,
+        )
+
+
+def _scores(records: Any) -> Iterator[tuple[str, RunScore]]:
+    for score in records:
+        yield str(score.get("key", score["name"])), RunScore(str(score["name"]), score["start"], score["adapted"])
+
+
+def _probes(path: Path) -> Iterator[tuple[float, float]]:
+    """Yield step and selection score of each probe in metrics.jsonl; skip incomplete lines and a missing file."""
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(text)
+                yield float(row["step"]), float(row["probe"]["selection_score"])
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:

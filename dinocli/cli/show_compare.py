@@ -5,8 +5,7 @@ from functools import partial
 
 from rich.console import Console
 
-from dinocli.artifacts.compared_run import ComparedRun, RunScore
-from dinocli.artifacts.run_comparison import RunComparison
+from dinocli.artifacts.run_comparison import ComparedRun, RunComparison, RunScore
 from dinocli.cli.render import Terminal, show_rows, text_table
 from dinocli.report.comparison_page import lead, run_names
 

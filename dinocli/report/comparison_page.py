@@ -1,12 +1,13 @@
 """HTML page of `dinocli compare`."""
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.compared_run import ComparedRun, RunScore
-from dinocli.artifacts.run_comparison import RunComparison
+import numpy as np
+
+from dinocli.artifacts.run_comparison import ComparedRun, RunComparison, RunScore
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, NoteList, command_line
@@ -130,20 +131,16 @@ def _curves(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Curve]:
     for first in range(0, len(drawn), _MAX_SERIES):
         together = drawn[first : first + _MAX_SERIES]
         steps = sorted({step for _, curve in together for step in curve})
-        series = {name: [_interpolate(curve, step) for step in steps] for name, curve in together}
+        series = {name: _interpolated(curve, steps) for name, curve in together}
         curves.append(Curve("Selection score of the guard", "step", "", steps, series))
     return curves
 
 
-def _interpolate(curve: dict[float, float], step: float) -> float:
-    """Interpolate linearly between the probes around a step; NaN beyond them."""
-    if step in curve:
-        return curve[step]
-    for before, after in pairwise(sorted(curve)):
-        if before < step < after:
-            weight = (step - before) / (after - before)
-            return (1 - weight) * curve[before] + weight * curve[after]
-    return float("nan")
+def _interpolated(curve: dict[float, float], steps: Sequence[float]) -> list[float]:
+    """Interpolate linearly between the probes; NaN before the first and after the last one."""
+    probed = sorted(curve)
+    values: list[float] = np.interp(steps, probed, [curve[step] for step in probed], math.nan, math.nan).tolist()
+    return values
 
 
 def _number(value: float | None) -> Cell:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinocli.artifacts.compared_run import read_run
-from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings
+from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings, read_run
 from dinocli.errors import UsageError
 from dinocli.file_set import check_free, claimed
 from dinocli.report.comparison_page import write_comparison_page
