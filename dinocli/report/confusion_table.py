@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dinocli.report.page import note_html, scrollable
+from dinocli.report.page import note_html, scrollable, shade
 from dinocli.report.text import cell_text, html_text, number
-
-_SHADES = 6
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,5 @@ def _table(matrix: ConfusionMatrix) -> str:
 
 
 def _cell(row: int, column: int, counts: Sequence[int]) -> str:
-    """Build a cell; its shade is its share of the row, 0 for none up to `_SHADES` for all."""
-    heat = -(-counts[column] * _SHADES // max(sum(counts), 1))
     kind = "right" if row == column else "wrong"
-    return f'<td class="number heat{heat} {kind}">{number(counts[column])}</td>'
+    return f'<td class="number {shade(counts[column], sum(counts))} {kind}">{number(counts[column])}</td>'

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from dinocli.report.page import shade
 from dinocli.report.text import html_text, number
-
-_SHADES = 6
 
 
 class LabelCounts(NamedTuple):
@@ -60,10 +59,5 @@ def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
 
 def _row(group: int, name: str, counts: Sequence[int]) -> str:
     total = sum(counts)
-    cells = "".join(f'<td class="number heat{_heat(count, total)}">{number(count)}</td>' for count in counts)
+    cells = "".join(f'<td class="number {shade(count, total)}">{number(count)}</td>' for count in counts)
     return f'<tr><th data-group="{group}">{html_text(name)}</th>{cells}<td class="number">{number(total)}</td></tr>'
-
-
-def _heat(count: int, total: int) -> int:
-    """Return the shade of a cell: 0 for none up to `_SHADES` for all."""
-    return -(-count * _SHADES // total)

@@ -23,7 +23,7 @@ from dinocli.report.page_parts import Charts
 from dinocli.report.picture import Picture
 from dinocli.report.picture_table import FramedPicture, PictureRow, PictureTable
 from dinocli.report.text import number
-from dinocli.report.thumbnails import MIME, Thumbnails
+from dinocli.report.thumbnails import Thumbnails
 
 MAX_MATRIX_CLASSES, MAX_TABLE_ROWS = 20, 100
 MAX_CONFUSIONS, MAX_EXAMPLES, MAX_WORST_IMAGES, MAX_NEIGHBOURS = 8, 6, 20, 5
@@ -108,8 +108,7 @@ class Pictures:
         """Return the picture of a labelled image; `true_label`, if given, is compared with its label by a frame."""
         row, label = int(self._rows_T[index]), str(self._labels_T[index])
         if row not in self._cache:
-            (data,) = self._thumbnails.encoded([row])
-            self._cache[row] = Picture(data, MIME)
+            (self._cache[row],) = self._thumbnails.encoded([row])
         frame = "" if not true_label else "right" if label == true_label else "wrong"
         return FramedPicture(self._cache[row], self._names[row], label, frame)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from dinocli.files import write_atomic
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
-from dinocli.report.page import Cell, Table
+from dinocli.report.page import Cell
 from dinocli.report.page_parts import Charts, FactList, NoteList
 from dinocli.report.picture import Picture, is_near, link, source
 from dinocli.report.text import html_text, number, visible
@@ -97,7 +97,6 @@ class MapPage:
         curves: Charts, such as the score of each k.
         agreement: (name, value) pairs of the agreement between groups and labels; the contingency table is counted from
             the images.
-        tables: Other tables.
         facts: (name, value) pairs about method and settings.
         notes: Explanatory sentences.
     """
@@ -111,7 +110,6 @@ class MapPage:
     pairs: Sequence[Pair] = ()
     curves: Sequence[Curve] = ()
     agreement: Sequence[tuple[str, Cell]] = ()
-    tables: Sequence[Table] = ()
     facts: Sequence[tuple[str, Cell]] = ()
     notes: Sequence[str] = ()
 
@@ -202,7 +200,6 @@ def _body(page: MapPage) -> str:
         Charts(page.curves).html(),
         agreement,
         crosstab([(image.cluster, image.label) for image in page.images], page.clusters),
-        *(table.html() for table in page.tables),
         FactList(page.facts).html(),
         NoteList(page.notes).html(),
     ]

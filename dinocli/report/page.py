@@ -16,6 +16,9 @@ from dinocli.report.text import cell_text, html_text, number
 
 Cell = str | int | float
 
+_SHADES = 6
+"""Shades of table cells besides none, as in page.css."""
+
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 # Cells of a column that is aligned right: 12, -0.5, +3.1 %, 2.0x, 14 s, +0.1 to +0.3, –.
@@ -124,6 +127,11 @@ def _verdict(report: Report) -> str:
 def scrollable(html: str, name: str) -> str:
     """Wrap HTML in a horizontally scrollable region, also by keyboard; `name` is its label for screen readers."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(name)}">{html}</div>'
+
+
+def shade(count: int, total: int) -> str:
+    """Return the style class of a table cell by its share of the row: heat0 for none up to heat6 for all."""
+    return f"heat{-(-count * _SHADES // max(total, 1))}"
 
 
 def note_html(note: str) -> str:

@@ -18,7 +18,9 @@ from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
 
-MIME, SUFFIX = "image/webp", ".webp"
+SUFFIX = ".webp"
+"""Suffix of the files of encoded thumbnails."""
+
 _QUALITY = 72
 
 _BLANK = np.full((1, 1, 3), 200, np.uint8)
@@ -57,9 +59,9 @@ class Thumbnails:
         """Yield 8-bit RGB pictures, (h, w, 3), in the order of the rows; blank for unreadable images."""
         return in_order(self._picture, rows, thread_count("auto"))
 
-    def encoded(self, rows: Sequence[int]) -> Iterator[bytes]:
-        """Yield the thumbnails as bytes of WebP files."""
-        return in_order(lambda row: _webp(self._picture(row)), rows, thread_count("auto"))
+    def encoded(self, rows: Sequence[int]) -> Iterator[Picture]:
+        """Yield the thumbnails as pictures of a page."""
+        return in_order(lambda row: webp(self._picture(row)), rows, thread_count("auto"))
 
     def _picture(self, row: int) -> NDArray[np.uint8]:
         if self._reader is None or self.images.root is None:
@@ -103,10 +105,6 @@ def _preprocess(rows: ImageRows) -> Preprocess | None:
 
 def webp(picture: NDArray[np.uint8]) -> Picture:
     """Encode an RGB picture, (h, w, 3), as WebP for a page."""
-    return Picture(_webp(picture), MIME)
-
-
-def _webp(picture: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", quality=_QUALITY, method=2)
-    return file.getvalue()
+    return Picture(file.getvalue(), "image/webp")

@@ -17,7 +17,7 @@ from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
-from dinocli.report.thumbnails import MIME, SUFFIX, Thumbnails
+from dinocli.report.thumbnails import SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
@@ -124,24 +124,24 @@ def _thumbnails(
     folder, part = thumbnail_folder(path), None
     thumbnails: list[Picture | Path] = []
     total = 0
-    for number, data in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
-        total += len(data)
+    for number, picture in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
+        total += len(picture.data)
         if total > EMBEDDED_BYTES and part is None:
             part = files.new(folder)
             part.mkdir()
-            for index, picture in enumerate(thumbnails):
-                assert isinstance(picture, Picture)
-                thumbnails[index] = _write_thumbnail(folder, part, index, picture.data)
-        thumbnails.append(_write_thumbnail(folder, part, number, data) if part else Picture(data, MIME))
+            for index, earlier in enumerate(thumbnails):
+                assert isinstance(earlier, Picture)
+                thumbnails[index] = _write_thumbnail(folder, part, index, earlier)
+        thumbnails.append(_write_thumbnail(folder, part, number, picture) if part else picture)
         reporter.progress("thumbnails", number + 1, len(rows))
     return thumbnails
 
 
-def _write_thumbnail(folder: Path, part: Path, number: int, data: bytes) -> Path:
+def _write_thumbnail(folder: Path, part: Path, number: int, picture: Picture) -> Path:
     """Write a thumbnail to the hidden folder; return its final path."""
     name = f"{number}{SUFFIX}"
     with named_errors(part / name):
-        (part / name).write_bytes(data)
+        (part / name).write_bytes(picture.data)
     return folder / name
 
 
