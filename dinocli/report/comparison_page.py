@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dinocli.artifacts.run_comparison import ComparedRun, RunComparison, RunScore
 from dinocli.report.chart import Curve
 from dinocli.report.page import Cell, Part, Report, Table, write_report
@@ -138,6 +136,8 @@ def _curves(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[Curve]:
 
 def _interpolated(curve: dict[float, float], steps: Sequence[float]) -> list[float]:
     """Interpolate linearly between the probes; NaN before the first and after the last one."""
+    import numpy as np  # which a comparison without a page does not need
+
     probed = sorted(curve)
     values: list[float] = np.interp(steps, probed, [curve[step] for step in probed], math.nan, math.nan).tolist()
     return values
