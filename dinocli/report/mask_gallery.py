@@ -1,8 +1,7 @@
-"""HTML report of `segment`: thumbnails with masks, written per image, then collected in one page."""
+"""Images on the page of `segment`: thumbnails with masks, written per image, then collected."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,14 @@ from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.canvas import Canvas, rgb, scaled, shrunk_size
 from dinocli.data.mask_images import (
     jpeg,
-    label_colour,
     label_overlay,
     map_png,
     png,
     truth_outline,
     write_image_file,
 )
-from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
-from dinocli.report.page import Cell, Table
+from dinocli.report.gallery_page import GalleryImage
+from dinocli.report.page import Cell
 from dinocli.report.picture import Picture
 from dinocli.segmentation.regions import ImageRecord
 
@@ -49,65 +47,37 @@ MAX_EMBEDDED_IMAGES = 300
 """Number of images up to which the page holds its pictures, and can be sent as one file."""
 
 
-@dataclass(frozen=True)
-class GalleryReport:
-    """Content of the page besides its images.
+def write_thumbnail(
+    folder: MaskFolder,
+    stem: str,
+    picture_CHW: Canvas,
+    labels_HW: NDArray[np.uint16],
+    *,
+    heat_hw: NDArray[np.float32] | None = None,
+    truth_HW: NDArray[np.bool_] | None = None,
+) -> None:
+    """Write the thumbnail of an image, and its overlay, soft map and truth outline if there are any.
 
     Args:
-        title: Title of the page.
-        names: Category of each label.
-        facts: Method and settings.
-        scores: Scores against the truth: name -> value and bounds of the 95 % interval.
-        notes: Explanatory sentences.
-        score_name: Name of the image score.
-        threshold: Threshold of the soft maps; None if the method has no single threshold.
-        warning: Sentence at the top of the page.
-        advice: Sentence about what to try if masks are empty.
-    """
-
-    title: str
-    names: Mapping[int, str]
-    facts: Mapping[str, Cell]
-    scores: Mapping[str, tuple[float, float, float]]
-    notes: tuple[str, ...]
-    score_name: str = "score"
-    threshold: float | None = None
-    warning: str = ""
-    advice: str = ""
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """Data of an image in the report.
-
-    Args:
+        folder: Output folder.
+        stem: File stem of the outputs of the image.
         picture_CHW: The image.
         labels_HW: Its mask.
         heat_hw: Its soft map on the patch grid; None if the page shows none.
         truth_HW: Its true mask; None if unknown.
     """
-
-    picture_CHW: Canvas
-    labels_HW: NDArray[np.uint16]
-    heat_hw: NDArray[np.float32] | None = None
-    truth_HW: NDArray[np.bool_] | None = None
-
-
-def write_thumbnail(folder: MaskFolder, stem: str, image: Thumbnail) -> None:
-    """Write the thumbnail of an image, and its overlay, soft map and truth outline if there are any."""
-    height, width = image.labels_HW.shape
-    size = shrunk_size(height, width, THUMBNAIL_SHORT_SIDE)
-    small = jpeg(Image.fromarray(rgb(scaled(image.picture_CHW, size))))
+    size = shrunk_size(*labels_HW.shape, THUMBNAIL_SHORT_SIDE)
+    small = jpeg(Image.fromarray(rgb(scaled(picture_CHW, size))))
     write_image_file(folder.gallery / "pictures", stem, ".jpg", small)
-    if image.labels_HW.any():
-        tinted = label_overlay(_nearest(image.labels_HW, size))
+    if labels_HW.any():
+        tinted = label_overlay(_nearest(labels_HW, size))
         write_image_file(folder.gallery / "masks", stem, ".png", png(Image.fromarray(tinted)))
-    if image.heat_hw is not None:
-        h, w = image.heat_hw.shape
-        heat = Image.fromarray(image.heat_hw).resize(shrunk_size(h, w, HEAT_SHORT_SIDE)[::-1], Image.Resampling.BOX)
+    if heat_hw is not None:
+        small_size = shrunk_size(*heat_hw.shape, HEAT_SHORT_SIDE)
+        heat = Image.fromarray(heat_hw).resize(small_size[::-1], Image.Resampling.BOX)
         write_image_file(folder.gallery / "heat", stem, ".png", map_png(np.asarray(heat)))
-    if image.truth_HW is not None and image.truth_HW.any():
-        outline = truth_outline(_nearest(image.truth_HW.astype(np.uint16), size) > 0)
+    if truth_HW is not None and truth_HW.any():
+        outline = truth_outline(_nearest(truth_HW.astype(np.uint16), size) > 0)
         write_image_file(folder.gallery / "truth", stem, ".png", png(Image.fromarray(outline)))
 
 
@@ -121,49 +91,19 @@ def remove_thumbnails(folder: MaskFolder) -> None:
     shutil.rmtree(folder.gallery, ignore_errors=True)
 
 
-def write_report(
-    folder: MaskFolder,
-    records: Iterable[ImageRecord],
-    original: Callable[[str], Path],
-    report: GalleryReport,
-    *,
-    inside: bool,
-) -> None:
-    """Write the page.
+def gallery_image(
+    folder: MaskFolder, record: ImageRecord, original: Path, labels: Sequence[int], *, inside: bool, heat: bool
+) -> GalleryImage:
+    """Return the entry of an image on the page.
 
     Args:
         folder: Output folder with the thumbnails.
-        records: Records of all images.
-        original: Returns the file of an image by its name.
-        report: Content besides the images.
+        record: Record of the image.
+        original: Its file.
+        labels: Label of each segment of the legend.
         inside: Store the pictures in the page; otherwise it links to their files.
+        heat: Store the soft map in the page.
     """
-    places = {label: index for index, label in enumerate(report.names)}
-    heat = sum(1 for _ in records) <= MAX_HEAT_IMAGES
-    page = GalleryPage(
-        title=report.title,
-        score_name=report.score_name,
-        threshold=report.threshold if heat else None,
-        highest_first=report.threshold is not None,
-        images=[_entry(folder, record, original(record.image), places, inside=inside, heat=heat) for record in records],
-        segments=[Segment(name, label_colour(label)) for label, name in report.names.items()],
-        tables=[_table(report.scores)] if report.scores else [],
-        facts=list(report.facts.items()),
-        notes=(*report.notes, *([VERDICT_NOTE] if report.threshold is not None else [])),
-        warning=report.warning,
-        advice=report.advice,
-    )
-    write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
-
-
-def _table(scores: Mapping[str, tuple[float, float, float]]) -> Table:
-    rows: list[list[Cell]] = [[name, *three] for name, three in scores.items()]
-    return Table("Against the truth", ["", "value", "95 % from", "to"], rows)
-
-
-def _entry(
-    folder: MaskFolder, record: ImageRecord, original: Path, places: Mapping[int, int], *, inside: bool, heat: bool
-) -> GalleryImage:
     stem = record.mask.removeprefix("masks/").removesuffix(".png")
 
     def shown_as(kind: str, suffix: str, *, inside: bool) -> Picture | Path | None:
@@ -185,7 +125,7 @@ def _entry(
         overlay=shown_as("masks", ".png", inside=inside),
         original=original,
         score=record.score,
-        segments=sorted({places[found.label] for found in record.regions}),
+        segments=sorted({labels.index(found.label) for found in record.regions}),
         facts=[("area of the mask", f"{fraction:.1%}"), ("regions", len(record.regions)), *metrics],
         empty_reason=record.empty_reason,
         mask=folder.final / record.mask,

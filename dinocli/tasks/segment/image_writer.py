@@ -19,7 +19,7 @@ from dinocli.data.mask_images import (
     write_image_file,
 )
 from dinocli.quality.mask_scorer import MaskScorer
-from dinocli.report.mask_gallery import Thumbnail, write_thumbnail
+from dinocli.report.mask_gallery import write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
 from dinocli.segmentation.ground_truth import TrueMasks, is_good
 from dinocli.segmentation.method import PatchMaps
@@ -72,7 +72,7 @@ class ImageWriter:
         self._write_maps(stem, picture, placed, maps)
         heat_hw = on_whole(inside_cells(maps.saliency(), picture), picture) if maps.distances_Fhw is not None else None
         true_HW = None if truth_HW is None else on_whole(truth_HW > 0, picture)
-        write_thumbnail(self.folder, stem, Thumbnail(shown(picture), placed.labels_HW, heat_hw, true_HW))
+        write_thumbnail(self.folder, stem, shown(picture), placed.labels_HW, heat_hw=heat_hw, truth_HW=true_HW)
         height, width = whole_size(picture)
         outlines = self.options.outputs.yolo or self.options.outputs.polygons
         record = ImageRecord(

@@ -6,10 +6,19 @@ from typing import Any
 from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
+from dinocli.data.mask_images import label_colour
 from dinocli.file_set import FileSet
 from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
-from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, GalleryReport, remove_thumbnails, write_report
+from dinocli.report.gallery_page import GalleryPage, Segment, write_gallery_page
+from dinocli.report.mask_gallery import (
+    MAX_EMBEDDED_IMAGES,
+    MAX_HEAT_IMAGES,
+    VERDICT_NOTE,
+    gallery_image,
+    remove_thumbnails,
+)
+from dinocli.report.page import Cell, Table
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.tasks.segment.group_answers import write_groups
@@ -83,9 +92,9 @@ def finish(
         warning = nothing_found(method.name, manifest["empty_images"], manifest["segmented"])
         if warning:
             reporter.warn(warning)
-        report = _report(plan, names, manifest, warning or plan.warning)
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
-        write_report(folder, journal, lambda name: images.root / name[2:], report, inside=inside)
+        page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
+        write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
         if plan.scale is not None:
             save_anomaly(folder.anomaly, plan.scale)
         folder.write_manifest(manifest)
@@ -113,28 +122,45 @@ def _write_tables(
     return names, None if inputs.groups is None else write_groups(folder.groups, inputs.groups, journal)
 
 
-def _report(plan: SegmentPlan, names: dict[int, str], manifest: dict[str, Any], warning: str) -> GalleryReport:
-    method, weights = plan.method, manifest["weights"]
-    return GalleryReport(
-        title=f"Segments of {Path(manifest['root']).name}",
-        names=names,
-        facts={
-            "method": method.name,
-            **({"reason": method.reason} if method.reason else {}),
-            **{key.replace("_", " "): value for key, value in method.parameters.items()},
-            "weights": weights["source"],
-            "model": weights["name"],
-            "images": manifest["segmented"],
-            "unreadable images": manifest["bad"],
-            "empty masks": manifest["empty_images"],
-            "regions": manifest["regions"],
-        },
-        scores=manifest["scores"],
-        notes=NOTES,
+def _page(
+    plan: SegmentPlan,
+    folder: MaskFolder,
+    journal: SegmentJournal,
+    names: dict[int, str],
+    manifest: dict[str, Any],
+    *,
+    warning: str,
+    inside: bool,
+) -> GalleryPage:
+    method, weights, root = plan.method, manifest["weights"], Path(manifest["root"])
+    heat, labels = manifest["segmented"] <= MAX_HEAT_IMAGES, list(names)
+    threshold = None if plan.scale is None else float(method.parameters.get("threshold", 0.5))
+    scores: list[list[Cell]] = [[name, *three] for name, three in manifest["scores"].items()]
+    return GalleryPage(
+        title=f"Segments of {root.name}",
+        images=[
+            gallery_image(folder, record, root / record.image[2:], labels, inside=inside, heat=heat)
+            for record in journal
+        ],
+        segments=[Segment(name, label_colour(label)) for label, name in names.items()],
+        score_name=SCORES.get(method.name, "score"),
+        tables=[Table("Against the truth", ["", "value", "95 % from", "to"], scores)] if scores else [],
+        facts=[
+            ("method", method.name),
+            *([("reason", method.reason)] if method.reason else []),
+            *((key.replace("_", " "), value) for key, value in method.parameters.items()),
+            ("weights", weights["source"]),
+            ("model", weights["name"]),
+            ("images", manifest["segmented"]),
+            ("unreadable images", manifest["bad"]),
+            ("empty masks", manifest["empty_images"]),
+            ("regions", manifest["regions"]),
+        ],
+        notes=NOTES if threshold is None else (*NOTES, VERDICT_NOTE),
         warning=warning,
         advice=advice(method.name),
-        score_name=SCORES.get(method.name, "score"),
-        threshold=float(method.parameters.get("threshold", 0.5)) if plan.scale is not None else None,
+        threshold=threshold if heat else None,
+        highest_first=threshold is not None,
     )
 
 
