@@ -66,8 +66,15 @@ def patch_sheet(sides: Sides, holdout_probe: Probe, start: Backbone, adapted: Ba
         start: Start weights.
         adapted: Adapted weights.
     """
-    places = shown_places(sides)
-    png = _patches(sides, holdout_probe, places, start, adapted)
+    chosen = [sides.rows[place] for place in shown_places(sides)]
+    maps, attention = zip(*(_outputs(holdout_probe, chosen, backbone) for backbone in (start, adapted)), strict=True)
+    columns = [squares(holdout_probe, chosen), *_colours(*maps)]
+    titles = ["image", "start", "adapted"]
+    if all(attention):
+        columns += attention
+        titles += ["attention, start", "attention, adapted"]
+    labels = [holdout_probe.loader.store.names[row] for row in chosen]
+    png = sheet_png([list(row) for row in zip(*columns, strict=True)], column_labels=titles, row_labels=labels)
     return Sheet("Patch features of the same images, as colours", png, COLOUR_NOTE)
 
 
@@ -99,18 +106,6 @@ def group_table(sides: Sides, seed: int) -> Table:
 def _groups(features_ND: NDArray[np.float32], k: int, seed: int) -> NDArray[np.intp]:
     rows = NormalizedFeatures(features_ND)
     return nearest(rows.take(slice(None)), unit_kmeans(rows, k, seed=seed).centres_KD)
-
-
-def _patches(sides: Sides, holdout_probe: Probe, places: Sequence[int], start: Backbone, adapted: Backbone) -> bytes:
-    chosen = [sides.rows[place] for place in places]
-    maps, attention = zip(*(_outputs(holdout_probe, chosen, backbone) for backbone in (start, adapted)), strict=True)
-    columns = [squares(holdout_probe, chosen), *_colours(*maps)]
-    titles = ["image", "start", "adapted"]
-    if all(attention):
-        columns += attention
-        titles += ["attention, start", "attention, adapted"]
-    labels = [holdout_probe.loader.store.names[row] for row in chosen]
-    return sheet_png([list(row) for row in zip(*columns, strict=True)], column_labels=titles, row_labels=labels)
 
 
 def squares(holdout_probe: Probe, rows: Sequence[int]) -> list[Picture]:
