@@ -39,7 +39,7 @@ from dinocli.tasks.cluster.cluster_tables import (
     write_selected,
 )
 from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
-from dinocli.tasks.cluster.duplicate_groups import Same, duplicate_groups, find_same
+from dinocli.tasks.cluster.duplicate_groups import find_same
 from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
@@ -94,16 +94,11 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         issues = checked.issues if checked else []
         statistics = checked.statistics if checked else []
         drifted = drift_of(batch, members, statistics, reporter, options.seed) if batch else None
-        threshold = options.duplicates
         reporter.stage("looking for duplicates")
-        same = find_same(members, found.grouping, threshold, reporter, options.seed) if threshold else Same([], 0, 0)
-        again = duplicate_groups(members, same.pairs)
-        closest = same.threshold if same.reason else 1.0
-        selected = diverse(pooled, options.select, closest=closest, seed=options.seed) if options.select else []
+        same = find_same(members, found.grouping, options.duplicates, reporter, options.seed)
+        selected = diverse(pooled, options.select, closest=same.threshold, seed=options.seed) if options.select else []
     oddness = joined_outlier_score(*distances)
-    findings = Findings(
-        found, ids, oddness, placed.place_N2, placed.method, same, again, issues, selected, labels, drifted
-    )
+    findings = Findings(found, ids, oddness, placed, same, issues, selected, labels, drifted)
     outcome = result_of(options, members, findings)
     files = _write(options, members, findings, outcome, reporter)
     return replace(outcome, files=files, seconds=time.monotonic() - began)
@@ -148,7 +143,7 @@ def _write(
         write_clusters(new(table), members, findings)
         if options.duplicates:
             write_pairs(new(options.beside(DUPLICATES)), members, findings.same.pairs)
-            write_duplicate_groups(new(options.beside(DUPLICATE_GROUPS)), members, findings.again)
+            write_duplicate_groups(new(options.beside(DUPLICATE_GROUPS)), members, findings.same.groups)
         if options.checks:
             write_issues(new(options.beside(ISSUES)), members, findings.issues)
         if findings.drifted:

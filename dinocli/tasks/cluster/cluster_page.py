@@ -67,7 +67,7 @@ def write_page(
         clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
         clear=outcome.clear,
         root=members.root,
-        method=findings.map_method,
+        method=findings.map.method,
         pairs=[Pair(index_of[p.first], index_of[p.second], p.cosine, p.exact) for p in shown[:PAGE_PAIRS]],
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
@@ -79,7 +79,7 @@ def write_page(
             ("Features", str(outcome.features or "computed for this page")),
             ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
-            ("Map", findings.map_method),
+            ("Map", findings.map.method),
             ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of unwhitened features"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
@@ -169,7 +169,7 @@ def _images(
     neighbours: Sequence[Sequence[tuple[int, float]]],
 ) -> list[MapImage]:
     grouping, column = findings.groups.grouping, next(iter(findings.labels.values()), [])
-    medoids, places_N2 = set(grouping.medoids_K), findings.place_N2
+    medoids, places_N2 = set(grouping.medoids_K), findings.map.place_N2
     return [
         MapImage(
             name=members.names[row],

@@ -38,7 +38,7 @@ def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> No
         grouping.distance_N.tolist(),
         grouping.margin_N.tolist(),
         findings.outlier_N.tolist(),
-        findings.place_N2.tolist(),
+        findings.map.place_N2.tolist(),
         boxes,
         strict=True,
     )

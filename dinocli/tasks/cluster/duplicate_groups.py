@@ -73,14 +73,16 @@ class Same(NamedTuple):
             listed.
         near: Number of near-duplicate pairs; None if there were too many.
         copies: Number of images whose file is a copy of an earlier one.
-        threshold: Cosine from which features alone make a pair; NaN without a search.
-        reason: Source of the threshold.
+        groups: The pairs as groups, largest first.
+        threshold: Cosine from which features alone make a pair; 1 without a search.
+        reason: Source of the threshold; empty without a search.
     """
 
     pairs: list[SamePair]
     near: int | None
     copies: int
-    threshold: float = float("nan")
+    groups: list[DuplicateGroup]
+    threshold: float = 1.0
     reason: str = ""
 
 
@@ -95,10 +97,12 @@ def find_same(
     Args:
         members: The images.
         grouping: Groups, within which a large dataset is searched.
-        threshold: Minimum cosine; `AUTO_DUPLICATES` estimates it from the images and compares pixels.
+        threshold: Minimum cosine; `AUTO_DUPLICATES` estimates it from the images and compares pixels, 0 finds nothing.
         reporter: Receives notes on pairs that are not searched or listed.
         seed: Random seed of sampled rows and unrelated pairs.
     """
+    if not threshold:
+        return Same([], 0, 0, [])
     root, boxes = members.root, members.boxes
     copies = same_files([str(root / name) for name in members.names]) if root and boxes is None else []
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]
@@ -119,7 +123,8 @@ def find_same(
         near = near and _confirmed(members, near, bulk, reporter, seed)
         reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
-    return Same(pairs, None if near is None else len(near), len(exact), threshold, reason)
+    groups = duplicate_groups(members, pairs)
+    return Same(pairs, None if near is None else len(near), len(exact), groups, threshold, reason)
 
 
 def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:

@@ -12,11 +12,12 @@ from dinocli.data.labels import Labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
+from dinocli.quality.layout import MapCoordinates
 from dinocli.report.crosstab import count_labels
 from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import Cluster, ClusterOptions, ClusterResult
 from dinocli.tasks.cluster.drifted_batch import DriftedBatch
-from dinocli.tasks.cluster.duplicate_groups import DuplicateGroup, Same
+from dinocli.tasks.cluster.duplicate_groups import Same
 from dinocli.tasks.cluster.groups import FoundGroups
 from dinocli.tasks.feature_inputs import takes_features
 
@@ -30,10 +31,8 @@ class Findings(NamedTuple):
         groups: Groups of the images.
         ids_K: Number of each group.
         outlier_N: Outlier score of each image.
-        place_N2: Map coordinates of each image.
-        map_method: Description of the map method.
-        same: Pairs of duplicates.
-        again: Groups of duplicates.
+        map: Map coordinates of each image.
+        same: Pairs and groups of duplicates.
         issues: Dark, bright, blank, blurred and odd images.
         selected: Rows of the diverse subset.
         labels: Label columns.
@@ -43,10 +42,8 @@ class Findings(NamedTuple):
     groups: FoundGroups
     ids_K: Sequence[int]
     outlier_N: NDArray[np.float32]
-    place_N2: NDArray[np.float32]
-    map_method: str
+    map: MapCoordinates
     same: Same
-    again: Sequence[DuplicateGroup]
     issues: Sequence[ImageIssue]
     selected: Sequence[int]
     labels: Labels
@@ -76,7 +73,7 @@ def result_of(options: ClusterOptions, members: ClusterInputs, findings: Finding
         out=options.table,
         features=members.path if takes_features(options) else None,
         weights=members.meta.get("weights", {}).get("name", ""),
-        map=findings.map_method,
+        map=findings.map.method,
         images=len(members),
         dropped=members.dropped,
         method=options.method,
@@ -90,7 +87,7 @@ def result_of(options: ClusterOptions, members: ClusterInputs, findings: Finding
             column: count_labels(zip(number_N.tolist(), names, strict=True)) for column, names in labels.items()
         },
         duplicates=same.near,
-        duplicate_groups=len(findings.again),
+        duplicate_groups=len(same.groups),
         duplicate_reason=same.reason,
         copies=same.copies,
         issues=dict(Counter(issue.kind for issue in findings.issues)),
@@ -109,7 +106,7 @@ def image_tags(findings: Findings) -> list[ImageTag]:
         ImageTag(row, "no group" if number == NO_CLUSTER else f"cluster {number}")
         for row, number in enumerate(findings.number_N.tolist())
     ]
-    copies = [ImageTag(row, "duplicate") for group in findings.again for row in group.rows[1:]]
+    copies = [ImageTag(row, "duplicate") for group in findings.same.groups for row in group.rows[1:]]
     return groups + copies + [ImageTag(row, "selected") for row in findings.selected]
 
 
