@@ -62,11 +62,9 @@ def train(
     reporter = reporter if reporter and world.is_main else ProgressReporter()
     held = contextlib.ExitStack()
     try:
-        first, replaced = (
-            options.inputs[0] if options.inputs else "",
-            {"resume": options.resume, "force": options.force},
-        )
-        folder = from_main(lambda: held.enter_context(open_run(options.command, first, options.out, **replaced)))
+        first = next(iter(options.inputs), "")
+        run = open_run(options.command, first, options.out, resume=options.resume, force=options.force)
+        folder = from_main(lambda: held.enter_context(run))
         reporter.stage("listing images")
         images = list_images(options, stdin)
         for line in (f"{len(images)} images in {images.root}", *images.notes):
