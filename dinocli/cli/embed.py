@@ -62,13 +62,7 @@ KeepAspect = Annotated[
 Normalize = Annotated[bool, opt.option("--normalize", help="Scale every feature to length 1 (L2).", panel=FEATURES)]
 Dtype = Annotated[Literal["float32", "float16"], opt.option("--dtype", help="Number type in the file.", panel=FEATURES)]
 Tile = Annotated[
-    str,
-    opt.option(
-        "--tile",
-        metavar="SIZE[:OVERLAP]",
-        help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.",
-        panel=FEATURES,
-    ),
+    str, opt.tile(panel=FEATURES, help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.")
 ]
 BatchSize = Annotated[int, opt.option("--batch-size", min=1, help="Images or tiles per batch.", panel=opt.OUTPUT)]
 ShardOption = Annotated[

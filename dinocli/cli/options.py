@@ -21,6 +21,11 @@ def option(*names: str, panel: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
+def tile(*, panel: str, help: str) -> Any:
+    """Declare `--tile`: a row of features per tile in `embed`, one blended map in `segment`."""
+    return option("--tile", metavar="SIZE[:OVERLAP]", panel=panel, help=help)
+
+
 Images = Annotated[
     list[str] | None,
     typer.Argument(

@@ -101,15 +101,7 @@ Stride = Annotated[
         show_default="the patch",
     ),
 ]
-Tile = Annotated[
-    str,
-    opt.option(
-        "--tile",
-        metavar="SIZE[:OVERLAP]",
-        panel=RESOLUTION,
-        help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.",
-    ),
-]
+Tile = Annotated[str, opt.tile(panel=RESOLUTION, help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.")]
 Refine = Annotated[
     bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Refine masks along the edges of the image.")
 ]
