@@ -25,10 +25,9 @@ from dinocli.quality.classifiers import Candidate, centred, fit_classifier, mean
 from dinocli.quality.knn import accuracy, balanced_accuracy
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.selective_classification import REJECT_ALL, class_shares, min_labels, precision_threshold
-from dinocli.tasks.classify.classified_features import open_classified, origin
+from dinocli.tasks.classify.classify_inputs import open_classified, origin, read_training_labels, sampled
 from dinocli.tasks.classify.classify_options import AUTO_METHOD, ClassCounts, ClassifyOptions, ClassifyResult
 from dinocli.tasks.classify.predictions_table import Predictions, write_predictions
-from dinocli.tasks.classify.training_labels import read_training_labels, sampled
 from dinocli.tasks.feature_inputs import takes_features
 
 UNCALIBRATED_TEMPERATURE = 0.1

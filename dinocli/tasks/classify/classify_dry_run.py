@@ -7,9 +7,8 @@ from dinocli.file_set import check_free
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
-from dinocli.tasks.classify.classified_features import open_classified
+from dinocli.tasks.classify.classify_inputs import open_classified, read_training_labels
 from dinocli.tasks.classify.classify_options import ClassifyOptions
-from dinocli.tasks.classify.training_labels import read_training_labels
 from dinocli.tasks.feature_inputs import embed_options, takes_features
 
 
