@@ -1,6 +1,5 @@
 """Images on the page of `segment`: thumbnails with masks, written per image, then collected."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,11 +83,6 @@ def write_thumbnail(
 def _nearest(labels_HW: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
     """Resize a label map without interpolating labels."""
     return np.asarray(Image.fromarray(labels_HW).resize(size[::-1], Image.Resampling.NEAREST), np.uint16)
-
-
-def remove_thumbnails(folder: MaskFolder) -> None:
-    """Remove the thumbnail files, once a page holds the pictures."""
-    shutil.rmtree(folder.gallery, ignore_errors=True)
 
 
 def gallery_image(

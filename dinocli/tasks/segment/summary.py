@@ -1,5 +1,6 @@
 """Write tables, COCO, YOLO classes, report and `segment.json` from the journal of a segmentation."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from dinocli.report.mask_gallery import (
     MAX_HEAT_IMAGES,
     VERDICT_NOTE,
     gallery_image,
-    remove_thumbnails,
 )
 from dinocli.report.page import Cell, Table
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
@@ -98,8 +98,8 @@ def finish(
         if plan.scale is not None:
             save_anomaly(folder.anomaly, plan.scale)
         folder.write_manifest(manifest)
-        if inside:
-            remove_thumbnails(folder)
+        if inside:  # the page holds the pictures
+            shutil.rmtree(folder.gallery, ignore_errors=True)
         final.publish(files)
     return manifest
 
