@@ -4,6 +4,7 @@ Shapes: N images, D width, P pairs, A B rows of two blocks.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,24 @@ _BLOCK_ROWS = 2048  # 16 MiB of cosines a block, which fit into the processor's 
 _SLACK = 1e-5  # ten times the float32 error of a dot product of 384 values; such pairs are decided in float64
 _ROUNDING = 1e-12  # float64 error: copies must count at a threshold of exactly 1
 _REFINED_PAIRS = 4096  # pairs whose cosine is computed in float64 at once
+
+
+class SamePair(NamedTuple):
+    """A pair of duplicates, first < second.
+
+    Args:
+        first: Row of the first image.
+        second: Row of the second image.
+        cosine: Cosine of their features.
+        exact: Their files are byte-identical.
+        likeness: Correlation of their aligned pixels; NaN if pixels were not compared.
+    """
+
+    first: int
+    second: int
+    cosine: float
+    exact: bool = False
+    likeness: float = float("nan")
 
 
 def near_duplicates(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.files import write_atomic
+from dinocli.quality.duplicates import SamePair
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
@@ -66,23 +67,6 @@ class MapImage:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A pair of near-duplicates.
-
-    Args:
-        first: Index into `MapPage.images`.
-        second: Index of the other image.
-        cosine: Cosine of the features.
-        exact: The files have equal bytes.
-    """
-
-    first: int
-    second: int
-    cosine: float
-    exact: bool = False
-
-
-@dataclass(frozen=True)
 class MapPage:
     """Content of a map page; empty parts are left out.
 
@@ -93,7 +77,7 @@ class MapPage:
         clear: Whether the data has clear groups, shown beside their number if False; None: unknown.
         root: Folder that names are relative to; None if unknown: then no file is linked or listed by path.
         method: Method and parameters of the projection.
-        pairs: Near-duplicates, highest cosine first.
+        pairs: Duplicates, highest cosine first.
         curves: Charts, such as the score of each k.
         agreement: (name, value) pairs of the agreement between groups and labels; the contingency table is counted from
             the images.
@@ -107,7 +91,7 @@ class MapPage:
     clear: bool | None = None
     root: Path | None = None
     method: str = ""
-    pairs: Sequence[Pair] = ()
+    pairs: Sequence[SamePair] = ()
     curves: Sequence[Curve] = ()
     agreement: Sequence[tuple[str, Cell]] = ()
     facts: Sequence[tuple[str, Cell]] = ()

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
+from dinocli.quality.duplicates import SamePair
 from dinocli.report.chart import Curve
-from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
+from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.page import Table
 from dinocli.report.picture import Picture
 
@@ -74,7 +75,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             clusters=["round", "<i>bent</i>", "third"],
             root=folder / "images",
             method="PCA: the two directions of largest variance, 41% of it",
-            pairs=[Pair(0, 1, 1.0, exact=True), Pair(20, 21, 0.98765), Pair(40, 41, 0.97)],
+            pairs=[SamePair(0, 1, 1.0, exact=True), SamePair(20, 21, 0.98765), SamePair(40, 41, 0.97)],
             curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
             agreement=[("NMI", 0.798)],
             tables=[Table("A table", ["group", "medoid"], [[1, HOSTILE]])],
@@ -476,7 +477,7 @@ def test_indices_out_of_range_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a neighbour is beyond the 1 images"):
         write_map_page(tmp_path / "r.html", MapPage("", [lost], ["a"]))
     with pytest.raises(ValueError, match="a pair is beyond the 1 images"):
-        write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], pairs=[Pair(0, 1, 1.0)]))
+        write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], pairs=[SamePair(0, 1, 1.0)]))
     far = MapImage("a", math.nan, 0, 0, 0, 0, 0, Path("a"), Path("a"))
     with pytest.raises(ValueError, match="no place on the map"):
         write_map_page(tmp_path / "r.html", MapPage("", [far], ["a"]))
@@ -495,6 +496,6 @@ def test_the_same_page_gives_the_same_bytes(report: Path, tmp_path: Path) -> Non
 def test_groups_that_are_not_clear_are_named_so_beside_their_number(
     tmp_path: Path, clear: bool | None, words: str
 ) -> None:
-    page = MapPage("", images(tmp_path), ["a", "b", "c"], clear=clear, pairs=[Pair(0, 1, 0.9)])
+    page = MapPage("", images(tmp_path), ["a", "b", "c"], clear=clear, pairs=[SamePair(0, 1, 0.9)])
     write_map_page(tmp_path / "r.html", page)
     assert words in (tmp_path / "r.html").read_text("utf-8")

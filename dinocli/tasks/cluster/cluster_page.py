@@ -14,7 +14,7 @@ from dinocli.quality.grouping import NO_CLUSTER, Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
 from dinocli.report.chart import Curve
-from dinocli.report.map_page import MapImage, MapPage, Pair, write_map_page
+from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
 from dinocli.report.thumbnails import SUFFIX, Thumbnails
@@ -68,7 +68,7 @@ def write_page(
         clear=outcome.clear,
         root=members.root,
         method=findings.map.method,
-        pairs=[Pair(index_of[p.first], index_of[p.second], p.cosine, p.exact) for p in shown[:PAGE_PAIRS]],
+        pairs=[p._replace(first=index_of[p.first], second=index_of[p.second]) for p in shown[:PAGE_PAIRS]],
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
             (f"{name}, {column}", value)

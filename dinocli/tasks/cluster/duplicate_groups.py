@@ -18,7 +18,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.aligned_similarity import aligned_similarity, structure
 from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, copy_threshold
-from dinocli.quality.duplicates import near_duplicates
+from dinocli.quality.duplicates import SamePair, near_duplicates
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
@@ -33,24 +33,6 @@ COMPARED_PAIRS = 500
 
 _BULK_ROWS, _UNRELATED_PAIRS, _SIDE = 2000, 40, 128
 _MIN_MUTUAL_COSINE = 0.9  # mutual nearest neighbours from this cosine are candidates even if every image has a copy
-
-
-class SamePair(NamedTuple):
-    """A pair of duplicates, first < second.
-
-    Args:
-        first: Row of the first image.
-        second: Row of the second image.
-        cosine: Cosine of their features.
-        exact: Their files are byte-identical.
-        likeness: Correlation of their aligned pixels; NaN if pixels were not compared.
-    """
-
-    first: int
-    second: int
-    cosine: float
-    exact: bool
-    likeness: float = float("nan")
 
 
 class DuplicateGroup(NamedTuple):
