@@ -65,15 +65,16 @@ def write_thumbnail(
         heat_hw: Its soft map on the patch grid; None if the page shows none.
         truth_HW: Its true mask; None if unknown.
     """
-    size = shrunk_size(*labels_HW.shape, THUMBNAIL_SHORT_SIDE)
+    height, width = labels_HW.shape
+    size = shrunk_size(height, width, THUMBNAIL_SHORT_SIDE)
     small = jpeg(Image.fromarray(rgb(scaled(picture_CHW, size))))
     write_image_file(folder.gallery / "pictures", stem, ".jpg", small)
     if labels_HW.any():
         tinted = label_overlay(_nearest(labels_HW, size))
         write_image_file(folder.gallery / "masks", stem, ".png", png(Image.fromarray(tinted)))
     if heat_hw is not None:
-        small_size = shrunk_size(*heat_hw.shape, HEAT_SHORT_SIDE)
-        heat = Image.fromarray(heat_hw).resize(small_size[::-1], Image.Resampling.BOX)
+        h, w = heat_hw.shape
+        heat = Image.fromarray(heat_hw).resize(shrunk_size(h, w, HEAT_SHORT_SIDE)[::-1], Image.Resampling.BOX)
         write_image_file(folder.gallery / "heat", stem, ".png", map_png(np.asarray(heat)))
     if truth_HW is not None and truth_HW.any():
         outline = truth_outline(_nearest(truth_HW.astype(np.uint16), size) > 0)

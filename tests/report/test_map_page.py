@@ -13,7 +13,6 @@ from PIL import Image
 from dinocli.quality.duplicates import SamePair
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
-from dinocli.report.page import Table
 from dinocli.report.picture import Picture
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -78,8 +77,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pairs=[SamePair(0, 1, 1.0, exact=True), SamePair(20, 21, 0.98765), SamePair(40, 41, 0.97)],
             curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
             agreement=[("NMI", 0.798)],
-            tables=[Table("A table", ["group", "medoid"], [[1, HOSTILE]])],
-            facts=[("seed", 7)],
+            facts=[("seed", 7), ("medoid", HOSTILE)],
             notes=["A remark."],
         ),
     )
@@ -387,7 +385,7 @@ def test_hostile_names_are_names(report: Path, visit: Visit) -> None:
     assert HOSTILE in page.inner_text("#numbers")
     assert page.locator("script").count() == 2
     assert (
-        page.locator("h1 *, td *, .name :not(.ends, .head, .tail), #viewer-name *, [onerror], img[src=x]").count() == 0
+        page.locator("h1 *, dd *, .name :not(.ends, .head, .tail), #viewer-name *, [onerror], img[src=x]").count() == 0
     )
     assert page.inner_text("h1") == "Groups of <b>parts</b>"
 
@@ -417,7 +415,7 @@ def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Vis
     assert left["x"] + left["width"] < right["x"]
     page.click("[data-tab=numbers]")
     words = page.inner_text("#numbers")
-    for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "A table", "seed", "A remark."):
+    for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "medoid", "seed", "A remark."):
         assert wanted in words
     assert page.locator("#numbers .mark").count() == 1
     assert page.inner_text(".summary") == "60 images · 3 groups · 3 near-duplicates"
