@@ -1,5 +1,8 @@
 """Output of `dinocli embed`."""
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,18 @@ def show_embedded(terminal: Terminal, outcome: "EmbedResult | None") -> None:
     speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""
     terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
     if outcome.path:
-        path = quote(str(outcome.path))
-        terminal.ending([], [f"dinocli cluster {path}", f"dinocli search IMAGE --in {path}"])
-    if outcome.path:
+        terminal.ending([], next_commands(outcome.path, outcome.shape))
         print_result(terminal, outcome.to_dict(), outcome.path)
+
+
+def next_commands(path: Path, shape: Sequence[int]) -> list[str]:
+    """Return the commands that take the features; grids of patches are for other programs.
+
+    Args:
+        path: Feature file, or folder of patch tokens.
+        shape: Shape of one row.
+    """
+    if shard := re.fullmatch(r"(.+)\.\d+of\d+", path.stem):
+        return [f"dinocli embed --merge --out {quote(str(path.with_name(shard[1] + path.suffix)))}"]
+    file = quote(str(path))
+    return [f"dinocli cluster {file}", f"dinocli search IMAGE --in {file}"] if len(shape) == 1 else []

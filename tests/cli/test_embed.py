@@ -11,6 +11,7 @@ from PIL import Image
 
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
+from dinocli.cli.show_embed import next_commands
 from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two
@@ -47,6 +48,19 @@ def test_the_result_as_json(images: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert (found["schema"], found["path"], found["rows"], found["shape"]) == (1, "feats.npy", 12, [64])
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "commands"),
+    [
+        ("f.npy", (64,), ["dinocli cluster f.npy", "dinocli search IMAGE --in f.npy"]),
+        ("a/f.0of4.npy", (64,), ["dinocli embed --merge --out a/f.npy"]),
+        ("patches", (-1, -1, 64), []),
+        ("grid.npy", (14, 14, 64), []),
+    ],
+)
+def test_the_ending_names_commands_that_take_the_file(path: str, shape: tuple[int, ...], commands: list[str]) -> None:
+    assert next_commands(Path(path), shape) == commands
 
 
 def test_a_stream_holds_its_positions(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
 from dinocli.data.labels import Labels, multiclass_columns, read_labels
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import parse_roi
+from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey
@@ -74,11 +74,12 @@ def setup(
     check_trackers(requested.run.track)
     _check_distillation(requested)
     in_chans = from_main(lambda: _input_channels(requested, images))
-    backbone, info = _weights(requested, in_chans, manifest, reporter)
+    backbone, info, start_preprocess = _weights(requested, in_chans, manifest, reporter)
     teacher, teacher_preprocess = _load_teacher(requested, in_chans, manifest, reporter)
     survey, preprocess = _preprocess(requested, images, info, manifest, reporter)
-    if teacher_preprocess:
-        _report_other_preprocessing(teacher_preprocess, preprocess, reporter)
+    for weights, stored in (("start weights were", start_preprocess), ("teacher was", teacher_preprocess)):
+        if stored:
+            warn_of_other_reading(weights, stored, preprocess, reporter)
     store = main_first(lambda: _store(requested, images, preprocess, world, reporter))
     if store.bad and world.is_main:
         reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
@@ -129,11 +130,11 @@ def _input_channels(recipe: Recipe, images: ImageList) -> int:
 
 def _weights(
     recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
-) -> tuple[Backbone, WeightsInfo]:
+) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:
     torch.manual_seed(recipe.run.seed)  # for random weights
     model = recipe.model
     reporter.stage("loading weights")
-    backbone, info, _ = main_first(
+    backbone, info, stored = main_first(
         lambda: load_backbone(model.weights, model.name, drop_path=model.drop_path, pool=model.pool, in_chans=in_chans)
     )
     reporter.line(info.describe())
@@ -144,7 +145,7 @@ def _weights(
         check_rarity_maps(backbone)
     if manifest and info.sha256 != manifest["weights"]["sha256"]:
         raise UsageError(f"--resume needs the same weights: {info.source} has changed since the run began")
-    return backbone, info
+    return backbone, info, stored
 
 
 def _preprocess(
@@ -209,8 +210,21 @@ def _load_teacher(
     return TeacherWeights(backbone.eval(), info), stored
 
 
-def _report_other_preprocessing(stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter) -> None:
-    """Warn if the teacher was trained with another intensity range than that of the images."""
-    was, now = Preprocess.from_dict(stored).describe_range(), preprocess.describe_range()
-    if was != now:
-        reporter.warn(f"the teacher was trained with the range {was}, these images are read with {now} (--range)")
+def warn_of_other_reading(
+    weights: str, stored: dict[str, Any], preprocess: Preprocess, reporter: ProgressReporter
+) -> None:
+    """Warn if weights were trained with another intensity range, or on another region, than the images are read with.
+
+    Args:
+        weights: Which ones, with their verb.
+        stored: Preprocessing stored with them.
+        preprocess: Preprocessing of the images.
+        reporter: Receives the warnings.
+    """
+    was = Preprocess.from_dict(stored)
+    before, now = was.describe_range(), preprocess.describe_range()
+    if before != now:
+        reporter.warn(f"the {weights} trained with the range {before}, these images are read with {now} (--range)")
+    if was.roi != preprocess.roi:
+        before, now = (described_roi(one.roi) or "whole images" for one in (was, preprocess))
+        reporter.warn(f"the {weights} trained on {before}; now it is {now} (--roi)")
