@@ -1,9 +1,9 @@
 """Output of `dinocli cluster`."""
 
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from dinocli.cli.render import Terminal, print_result
+from dinocli.cli.show_embed import search_command
 
 if TYPE_CHECKING:
     from dinocli.report.crosstab import LabelCounts
@@ -41,7 +41,7 @@ def show_clusters(terminal: Terminal, outcome: "ClusterResult") -> None:
         terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))
     terminal.line("written: " + ", ".join(map(str, outcome.files)))
     pages = [path for path in outcome.files if path.suffix in (".html", ".png")]
-    search = [f"dinocli search IMAGE --in {quote(str(outcome.features))}"] if outcome.features else []
+    search = [search_command(outcome.features)] if outcome.features else []
     terminal.ending(pages, search)
     print_result(terminal, outcome.to_dict(), outcome.out)
 

@@ -32,5 +32,10 @@ def next_commands(path: Path, shape: Sequence[int]) -> list[str]:
     """
     if shard := re.fullmatch(r"(.+)\.\d+of\d+", path.stem):
         return [f"dinocli embed --merge --out {quote(str(path.with_name(shard[1] + path.suffix)))}"]
-    file = quote(str(path))
-    return [f"dinocli cluster {file}", f"dinocli search IMAGE --in {file}"] if len(shape) == 1 else []
+    return [f"dinocli cluster {quote(str(path))}", search_command(path)] if len(shape) == 1 else []
+
+
+def search_command(path: Path) -> str:
+    """Return the command that searches in a feature file; in one of tiles for a part of an image."""
+    box = " --box X,Y,W,H" if path.with_name(f"{path.stem}.tiles.csv").is_file() else ""
+    return f"dinocli search IMAGE{box} --in {quote(str(path))}"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
-from dinocli.cli.show_embed import next_commands
+from dinocli.cli.show_embed import next_commands, search_command
 from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two
@@ -61,6 +61,11 @@ def test_the_result_as_json(images: Path, tmp_path: Path) -> None:
 )
 def test_the_ending_names_commands_that_take_the_file(path: str, shape: tuple[int, ...], commands: list[str]) -> None:
     assert next_commands(Path(path), shape) == commands
+
+
+def test_a_file_of_tiles_is_searched_for_a_part(tmp_path: Path) -> None:
+    (tmp_path / "f.tiles.csv").touch()
+    assert search_command(tmp_path / "f.npy") == f"dinocli search IMAGE --box X,Y,W,H --in {tmp_path}/f.npy"
 
 
 def test_a_stream_holds_its_positions(tmp_path: Path) -> None:
