@@ -1,7 +1,7 @@
 """Options shared by commands: finding, reading and embedding images; defaults from the newest run."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from dinocli.artifacts.run_folder import RunFolder, latest_run
@@ -129,7 +129,9 @@ def check_inputs(options: ImageOptions, *, weights: str = "") -> None:
     from dinocli.data.sources import check_not_empty
     from dinocli.progress import ProgressReporter
 
-    inputs, _, _ = default_inputs(replace(options, weights=options.weights or weights), ProgressReporter())
+    # No copy of the options: those of `classify` refuse the weights that a classifier settles.
+    named = ImageOptions(options.inputs, weights=options.weights or weights, model=options.model)
+    inputs, _, _ = default_inputs(named, ProgressReporter())
     check_not_empty(inputs)
 
 
