@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dinocli.tasks.search.search import search
     from dinocli.tasks.search.search_options import SearchOptions
     from dinocli.tasks.segment.segment import segment
-    from dinocli.tasks.segment.segment_options import SegmentOptions
+    from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
     from dinocli.tasks.train.train import train
     from dinocli.tasks.train.train_options import TrainOptions
 
@@ -66,7 +66,7 @@ _EXPORTS = {
     "dinocli.tasks.search.search": ("search",),
     "dinocli.tasks.search.search_options": ("SearchOptions",),
     "dinocli.tasks.segment.segment": ("segment",),
-    "dinocli.tasks.segment.segment_options": ("SegmentOptions",),
+    "dinocli.tasks.segment.segment_options": ("MaskOutputs", "SegmentOptions"),
     "dinocli.tasks.train.train": ("train",),
     "dinocli.tasks.train.train_options": ("TrainOptions",),
 }
@@ -82,6 +82,7 @@ __all__ = [
     "ExportOptions",
     "FeatureFile",
     "FeatureModel",
+    "MaskOutputs",
     "MultiCropViews",
     "Preprocess",
     "ReadOptions",

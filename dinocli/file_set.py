@@ -33,9 +33,10 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         folder: Output folder that may already exist; its lock file lies inside.
 
     Raises:
-        UsageError: Another process writes one of the outputs.
+        UsageError: Another process writes one of the outputs, or it is ``-``.
         OSError: An output cannot be written.
     """
+    _refuse_stdout([*files, *([folder] if folder else [])])
     locks = {hidden_sibling(file, "lock"): file for file in files} | ({folder / LOCK_NAME: folder} if folder else {})
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
@@ -52,20 +53,34 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         yield
 
 
-def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out") -> None:
-    """Refuse to replace existing outputs without `--force`.
+def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", inputs: Iterable[str] = ()) -> None:
+    """Refuse outputs that would replace one another, an input, or, without `--force`, anything that exists.
 
     Args:
         paths: Outputs of a command.
         force: Existing outputs may be replaced.
         options: Options that choose another output path, for the message.
+        inputs: Inputs of the command, which not even `force` replaces; those that are no paths are ignored.
 
     Raises:
-        UsageError: An output exists and `force` is false.
+        UsageError: Two outputs are one file, an output is an input or ``-``, or it exists and `force` is false.
     """
-    there = next((path for path in paths if path.exists()), None)
+    seen = {os.path.realpath(name) for name in inputs if os.path.lexists(name)}
+    _refuse_stdout(outputs := list(paths))
+    for path in outputs:
+        if (real := os.path.realpath(path)) in seen:
+            raise UsageError(
+                f"{path} is an input or another output of this command: rename it, or choose another {options}"
+            )
+        seen.add(real)
+    there = next((path for path in outputs if path.exists()), None)
     if there and not force:
         raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
+
+
+def _refuse_stdout(paths: Iterable[Path]) -> None:
+    if Path("-") in paths:
+        raise UsageError("- is stdout in `embed` alone; here it would be a file of that name: choose another output")
 
 
 @contextlib.contextmanager

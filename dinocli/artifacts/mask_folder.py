@@ -151,6 +151,8 @@ class MaskFolder:
 
         Only output of this command is replaced: a folder `masks` may hold a user's true masks.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file: choose another --out")
         if not self.path.exists() or all(path.name == LOCK_NAME for path in self.path.iterdir()):
             return
         if not (self.manifest.is_file() or self.journal.is_file()):

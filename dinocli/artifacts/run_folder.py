@@ -51,6 +51,12 @@ class RunFolder:
         self.previous = path / ".previous"
 
     @property
+    def results(self) -> tuple[Path, ...]:
+        """Return the files and folders that a run writes, run.json last."""
+        first = (self.checkpoints, self.backbone, self.adapted, self.recipe, self.metrics, self.views, self.report)
+        return (*first, self.profile, self.tensorboard, self.mlflow, self.bad, self.manifest)
+
+    @property
     def has_started(self) -> bool:
         return self.manifest.is_file() and self.recipe.is_file()
 
@@ -60,9 +66,7 @@ class RunFolder:
         An earlier run that has ended moves to a hidden folder until this one has ended too (`write`): the disk may be
         full at the first checkpoint.
         """
-        results = (self.checkpoints, self.backbone, self.adapted, self.recipe, self.metrics, self.views, self.report)
-        more = (self.profile, self.tensorboard, self.mlflow, self.bad, self.manifest)
-        existing = [path for path in (*results, *more) if path.exists()]
+        existing = [path for path in self.results if path.exists()]
         keep = self.manifest in existing and _has_ended(self)
         if keep:
             shutil.rmtree(self.previous, ignore_errors=True)
@@ -124,9 +128,21 @@ def open_run(command: str, first_input: str, out: str, *, resume: bool, force: b
 
 
 def check_new_run(folder: Path, *, resume: bool, force: bool) -> None:
-    """Raise `UsageError` if the folder of a run is not empty and neither flag was given."""
-    if not (resume or force) and folder.is_dir() and any(path.name != LOCK_NAME for path in folder.iterdir()):
+    """Raise `UsageError` if a folder is not empty and neither flag was given.
+
+    With a flag, it is raised if the folder holds no run and `clear` would delete a user's files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: choose another --out")
+    names = {path.name for path in folder.iterdir()} - {LOCK_NAME} if folder.exists() else set()
+    if names and not (resume or force):
         raise UsageError(f"{folder} is not empty; add --resume to continue, --force to replace it, or another --out")
+    run = RunFolder(folder)
+    began = any(path.exists() for path in (run.manifest, run.recipe, run.previous))
+    # A run that was killed at its start has no recipe yet, and no checkpoint.
+    first = {run.views.name, run.bad.name} | ({run.checkpoints.name} if not any(run.checkpoints.glob("*")) else set())
+    if not began and (others := names & {path.name for path in run.results} - first):
+        raise UsageError(f"{folder} is no run, and a run would replace its {min(others)}: choose another --out")
 
 
 @contextlib.contextmanager

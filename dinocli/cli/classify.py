@@ -101,12 +101,12 @@ def classify(
     from dinocli.cli.show_classify import show_classification
 
     with terminal:
-        from dinocli.file_set import check_free
         from dinocli.tasks.classify.classify_options import ClassifyOptions
         from dinocli.tasks.feature_inputs import check_features
 
         options = options_of(ClassifyOptions, source | locals())
-        check_free(options.outputs(), force=options.force)
+        if not dry_run:
+            options.check_outputs()
         check_features(options, weights=classifier)
         if dry_run:
             from dinocli.tasks.classify.classify_dry_run import dry_run as plan

@@ -184,7 +184,8 @@ def cluster(
             duplicates=_cosine(duplicates),
             map=map_,
         )
-        options.check_outputs()
+        if not dry_run:
+            options.check_outputs()
         check_features(options)
         if dry_run:
             from dinocli.tasks.cluster.cluster_dry_run import dry_run as plan

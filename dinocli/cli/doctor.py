@@ -11,6 +11,7 @@ EPILOG = examples(
     "dinocli doctor --bench --model vit_tiny_patch16_224",
 )
 
+BENCH_MODEL = "vit_small_patch16_224"
 Bench = Annotated[
     bool,
     opt.option("--bench", panel=opt.OUTPUT, help="Measure images per second, about a minute; name the bottleneck."),
@@ -22,19 +23,21 @@ BenchModel = Annotated[
         metavar="NAME",
         panel=opt.OUTPUT,
         help="timm name, for --bench.",
+        show_default=BENCH_MODEL,
         autocompletion=opt.completion.models,
     ),
 ]
 
 
 @grouped(terminal=terminal_options)
-def doctor(
-    bench: Bench = False, model: BenchModel = "vit_small_patch16_224", device: opt.Device = "auto", terminal: Any = None
-) -> None:
+def doctor(bench: Bench = False, model: BenchModel = "", device: opt.Device = "auto", terminal: Any = None) -> None:
     """Show versions, devices, image formats and caches; with --bench also the speed. No network."""
     from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json
+    from dinocli.errors import UsageError
 
+    if not bench and (model or device != "auto"):
+        raise UsageError(f"{'--model' if model else '--device'} is for the measurement of speed: add --bench")
     facts: dict[str, Any] = {}
     with terminal:
         from dinocli.tasks.doctor import examine
@@ -43,7 +46,7 @@ def doctor(
         if bench:
             from dinocli.tasks.train.machine_speed import measure_speed
 
-            speed = measure_speed(model, device, terminal)
+            speed = measure_speed(model or BENCH_MODEL, device, terminal)
             facts["bench"] = speed.to_dict()
             for line in speed.table():
                 terminal.line(line)

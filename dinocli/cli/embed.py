@@ -123,16 +123,19 @@ def embed(
 
     if terminal.as_json and out == "-":
         raise UsageError("stdout takes --out - or --json, not both; name a file")
+    if merge and gpus > 1:
+        raise UsageError("--merge is one process: leave --gpus out")
     run_on_gpus(gpus, device)
     with terminal:
         from dinocli.tasks.embed.embed_options import EmbedOptions
 
+        options = options_of(EmbedOptions, locals(), inputs=images)
         if merge:
+            options.check_merge(dry_run=dry_run)
             from dinocli.tasks.embed.merge_shards import merge as join
 
             show = partial(show_embedded, terminal, join(out, images or (), force=force, reporter=terminal))
         else:
-            options = options_of(EmbedOptions, locals(), inputs=images)
             options.check(dry_run=dry_run)
             if dry_run:
                 from dinocli.tasks.embed.embed_dry_run import dry_run as plan

@@ -62,6 +62,7 @@ def evaluate(
         int,
         opt.option(
             "--views",
+            min=0,
             panel=LABELS,
             help="Augmented views per image for LiDAR; 0: no views and no verdict.",
         ),

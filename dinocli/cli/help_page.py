@@ -4,7 +4,11 @@ import textwrap
 from functools import partial
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
+
+from dinocli.cli.paths import with_home
+from dinocli.cli.usage import emptied_option
 
 CHOICES_WIDTH = 20
 """Columns for the choices of an option; a page of 80 columns needs the others for its help."""
@@ -18,10 +22,16 @@ def examples(*lines: str) -> str:
 
 
 class Command(TyperCommand):
-    """Command whose help page names values by short words, and nothing at flags and arguments.
+    """Command that expands `~`, and whose help page names values by short words, and nothing at flags and arguments.
 
     Typer shows `<int range>`, `<list[str]>` and `<bool>`, which take a third of a line of 80 columns.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the words of the command line, with `~` expanded; an option without its value is refused."""
+        if option := emptied_option(args):
+            raise typer.BadParameter(f"{option} has an empty value; is a shell variable unset?", ctx=ctx)
+        return super().parse_args(ctx, list(map(with_home, args)))
 
     def get_params(self, ctx: Any) -> Any:
         """Return the options and arguments, each with its word."""

@@ -10,6 +10,10 @@ from dinocli.cli import completion, paths
 INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
 
 
+MAX_SEED = 2**31 - 1
+"""Largest seed, as of all whole numbers in a recipe; scikit-learn takes twice as much."""
+
+
 def remember_debug(ctx: typer.Context, value: bool) -> bool:
     """Store `--debug` in the root context, where error handling reads it."""
     ctx.find_root().meta["debug"] = value

@@ -4,11 +4,14 @@ Existing paths, and values that may not be paths, pass unchecked: the command ch
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from dinocli.files import home_folder
 
 
 def _rejecting(check: Callable[[str], object]) -> Callable[[typer.Context, Any], Any]:
@@ -93,8 +96,17 @@ def stored(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
     return value
 
 
+def with_home(word: str) -> str:
+    """Expand `~/` at the start of a word, after `@` and after `--option=`, where bash leaves it as it is.
+
+    A folder that is really called `~` is `./~`.
+    """
+    match = re.fullmatch(r"(--[a-z-]+=|@)?~(/.*)?", word, re.DOTALL)
+    return f"{match[1] or ''}{home_folder()}{match[2] or ''}" if match else word
+
+
 def _missing(value: str) -> bool:
-    return value != "-" and not os.path.lexists(os.path.expanduser(value))
+    return value != "-" and not os.path.lexists(value)
 
 
 def _named_as_features(value: str) -> bool:

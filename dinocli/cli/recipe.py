@@ -64,12 +64,13 @@ def copy(
 ) -> None:
     """Copy a recipe with its comments into a file to edit."""
     from dinocli.config.load import recipe_path
-    from dinocli.errors import UsageError
+    from dinocli.file_set import check_free, claimed
+    from dinocli.files import write_atomic
 
-    target = Path(path)
-    if target.exists() and not force:
-        raise UsageError(f"{path} exists; add --force to replace it, or choose another name")
-    target.write_text(recipe_path(name).read_text(encoding="utf-8"), encoding="utf-8")
+    target, text = Path(path), recipe_path(name).read_text(encoding="utf-8")
+    check_free([target], force=force, options="name", inputs=[name])
+    with claimed(target):
+        write_atomic(target, text)
     typer.echo(str(target))
 
 

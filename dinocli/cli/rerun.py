@@ -17,9 +17,10 @@ EPILOG = examples(
     "dinocli rerun runs/mine --dry-run",
 )
 
-DROPPED_OPTIONS = ("--out", "-o", "--minutes")
+DROPPED_OPTIONS = ("--out", "-o", "--minutes", "--recipe", "-r", "--set", "-s", "--steps", "--batch-size")
 DROPPED_FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")
-"""Parts of the recorded command line that a rerun does not repeat."""
+"""Parts of the recorded command line that a rerun does not repeat: the resolved recipe has the values of `max` and
+`auto`, and a recipe file may be gone."""
 
 
 def rerun(
@@ -43,7 +44,8 @@ def rerun(
     from dinocli.artifacts.run_record import check_repeatable, differing_sources
     from dinocli.cli.render import Terminal
 
-    folder, target = RunFolder(Path(run).absolute()), Path(out or f"{run.rstrip('/')}-rerun").absolute()
+    folder = RunFolder(Path(os.path.abspath(run)))
+    target = Path(out).absolute() if out else folder.path.with_name(f"{folder.path.name}-rerun")
     record = folder.read("name the folder of a run; `dinocli runs` lists them")
     check_repeatable(record)
     arguments = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))

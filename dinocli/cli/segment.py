@@ -183,7 +183,9 @@ Groups = Annotated[
         callback=paths.labels,
     ),
 ]
-Seed = Annotated[int, opt.option("--seed", panel=METHOD, min=0, help="Random seed of sample and method.")]
+Seed = Annotated[
+    int, opt.option("--seed", panel=METHOD, min=0, max=opt.MAX_SEED, help="Random seed of sample and method.")
+]
 
 
 @grouped(read=read_options, terminal=terminal_options)
@@ -244,6 +246,9 @@ def segment(
     """
     if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")
+    if not out and (dry_run or terminal.as_json):
+        flag = "--dry-run" if dry_run else "--json"
+        raise typer.BadParameter("without --out there is one JSON line per image: leave it out", param_hint=flag)
     from dinocli.cli.facts import show_plan
     from dinocli.cli.show_segment import show_answers, show_segmented
 
@@ -259,7 +264,7 @@ def segment(
             method_options={name: value for name, value in method_options.items() if value is not None},
             outputs=options_of(MaskOutputs, locals()),
         )
-        options.check()
+        options.check(dry_run=dry_run)
         if not out:
             from dinocli.tasks.segment.answers import answers
 

@@ -127,12 +127,13 @@ def training(
     run_on_gpus(gpus, device)
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
-        from dinocli.data.sources import check_not_empty
+        from dinocli.data.sources import check_not_empty, check_null
         from dinocli.engine.trackers import check_trackers
         from dinocli.file_set import LOCK_NAME
         from dinocli.tasks.train.train_options import TrainOptions
 
         options = options_of(TrainOptions, locals(), inputs=images, recipe=merged, argv=sys.argv)
+        check_null(images, null=read.null)
         check_not_empty(images)
         check_trackers(merged.run.track)
         if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dinocli.cli import completion, paths
-from dinocli.cli.options import INPUT, MODEL, OUTPUT, TRAINING, option
+from dinocli.cli.options import INPUT, MAX_SEED, MODEL, OUTPUT, TRAINING, option
 
 Cache = Annotated[
     str | None,
@@ -80,7 +80,9 @@ BatchSize = Annotated[
         show_default="auto",
     ),
 ]
-Seed = Annotated[int | None, option("--seed", panel=TRAINING, min=0, help="Random seed.", show_default="0")]
+Seed = Annotated[
+    int | None, option("--seed", panel=TRAINING, min=0, max=MAX_SEED, help="Random seed.", show_default="0")
+]
 Out = Annotated[
     str, option("--out", "-o", metavar="FOLDER", panel=OUTPUT, help="Folder of the run.", show_default="runs/NAME")
 ]

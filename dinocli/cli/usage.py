@@ -39,10 +39,21 @@ def repeated_option(command: Any, words: list[str]) -> str:
     return next((name for name in SINGLE_INPUT_OPTIONS if name in single and counts[name] > 1), "")
 
 
+def emptied_option(words: list[str]) -> str:
+    """Return the first option whose value is an empty text, which would mean its default; empty: none."""
+    for word, following in pairwise([*words, "-"]):
+        name, equals, value = word.partition("=")
+        if word == "--":
+            break
+        if name.startswith("-") and len(name) > 1 and not (value if equals else following):
+            return name
+    return ""
+
+
 def _value_of(param: Any) -> str:
     """Return an option's value on the command line; Typer's messages about numbers leave it out."""
     names = tuple(getattr(param, "opts", ()))
-    for word, following in pairwise([*sys.argv[1:], ""]):
+    for word, following in reversed([*pairwise([*sys.argv[1:], ""])]):  # the last of several is the one that is taken
         name, equals, value = word.partition("=")
         if name in names:
             return value if equals else following

@@ -83,6 +83,7 @@ def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Rec
         RecipeError: A recipe, key or value is unknown; the message says where, and what is valid.
     """
     values: dict[str, Any] = {}
+    layers, settings = ([one] if isinstance(one, str) else one for one in (layers, settings))
     for path in _resolve_extends([BASE, *layers]):
         values = _merged(values, _read(path), str(path)) if values else _read(path)
     for setting in settings:

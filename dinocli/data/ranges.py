@@ -66,6 +66,14 @@ def parse_range(spec: str) -> Range:
     return Range(policy, (first, second))
 
 
+def range_option(preprocess: Preprocess) -> str:
+    """Return the value of `--range` that maps images as they were mapped; one range for all channels."""
+    p = preprocess
+    if p.range_policy == "full" or not p.range_low < p.range_high:  # equal: images of one value
+        return "full" if p.range_policy == "full" else "auto"
+    return f"{PER_IMAGE if p.range_policy == PER_IMAGE else 'fixed'}:{p.range_low!r},{p.range_high!r}"
+
+
 def depth_kind(dtype: np.dtype[Any]) -> str:
     """Return ``8-bit``, ``deep integer`` or ``float``; a measured range fits images of one kind only."""
     return "8-bit" if dtype == np.uint8 else "deep integer" if dtype.kind in "iu" else "float"

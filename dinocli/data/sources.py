@@ -20,7 +20,7 @@ from dinocli.data.path_list import listed_paths, read_path_list
 from dinocli.data.raster_windows import WINDOW, split_window, window_paths
 from dinocli.data.relative_names import escaped_names, relative_names, root_folder
 from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, split_member
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 
 
 def find_images(
@@ -54,8 +54,9 @@ def find_images(
 
     Raises:
         DataError: An input does not exist, or no input holds an image.
-        UsageError: An image is not below the root.
+        UsageError: An image is not below the root, or `null` without ``-``.
     """
+    check_null(inputs, null=null)
     walk = FolderWalk()
     paths: set[str] = set()
     tops: set[str] = set()
@@ -96,6 +97,12 @@ def check_input(entry: str) -> None:
     )
     if not (entry == "-" or "\0" in entry or there or glob.has_magic(entry) or len(expand_braces(entry)) > 1):
         _ = read_path_list(entry[1:]) if listed else _expand(entry, None, False, FolderWalk())
+
+
+def check_null(inputs: Sequence[str], *, null: bool) -> None:
+    """Raise a `UsageError` for NUL-separated paths without ``-``: those in the pipe would be ignored."""
+    if null and "-" not in inputs:
+        raise UsageError("-0 separates paths on stdin, which is not read: name - as input, or leave -0 out")
 
 
 def check_not_empty(inputs: Sequence[str]) -> None:

@@ -22,6 +22,9 @@ COMMON_FRACTION = 0.3
 """Fraction of the other images that must contain a similar patch for it to be common: a hole or an edge that every part
 has once is common, however few patches of the folder show it; a defect shared by fewer images is not."""
 
+ROUNDING = 1e-5
+"""Squared distance, as a fraction of the usual squared length, up to which patches are equal: none of them is rare."""
+
 _BLOCK_ROWS = 256  # patches compared with all others at a time: fits into the processor's cache
 _BLOCK_SHAPE = 128, 2048  # patches and bank patches compared at a time: fits into the processor's cache
 
@@ -77,7 +80,8 @@ def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], f
         nearest_RI = half_N[rows, None] - np.maximum.reduceat(closeness_RN, start_I, axis=1)
         nearest_RI[np.arange(len(nearest_RI)), place_N[rows]] = np.inf
         rarity_N[order_N[rows]] = np.partition(nearest_RI, rank, axis=1)[:, rank]
-    return np.flatnonzero(rarity_N <= np.quantile(rarity_N, 1 - fraction))
+    rounding = ROUNDING * float(half_N.mean())
+    return np.flatnonzero(rarity_N <= max(float(np.quantile(rarity_N, 1 - fraction)), rounding))
 
 
 def coreset(features_ND: NDArray[np.float32], size: int) -> NDArray[np.int64]:

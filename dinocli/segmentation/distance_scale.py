@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum, uniform_filter
+from scipy.special import expit
 
 from dinocli.quality.image_scores import image_score
 from dinocli.segmentation.anomaly_threshold import Threshold, good_line, mixed_line
@@ -43,6 +44,9 @@ COARSE_WEIGHT = 1 / 3
 
 MIN_ALIGNED_IMAGES = 8
 """Minimum number of images for the median at a position, and for the distribution of maxima of good images."""
+
+ROUNDING = 1e-3
+"""Smallest decay length, as a fraction of the usual distance: the distances of equal images differ by rounding only."""
 
 MIN_MIXED_IMAGES = 12
 """Minimum number of images for the distribution of the lower maxima of a mixed folder."""
@@ -99,7 +103,7 @@ class DistanceScale:
         sums = [weighted_sum(maps_Fhw, weight) for maps_Fhw in maps]
         flat = [map_hw.ravel() if inside is None else map_hw[inside[row]] for row, map_hw in enumerate(sums)]
         middle, upper = np.quantile(np.concatenate(flat), [0.5, 0.75])
-        fall = float(max(upper - middle, 1e-9) / np.log(2))
+        fall = float(max(upper - middle, ROUNDING * level, 1e-9) / np.log(2))
         maxima_S = np.array([weighted_sum(maps_Fhw, weight).max() for maps_Fhw in measured], np.float32)
         return cls(place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, good)
 
@@ -144,6 +148,7 @@ class DistanceScale:
         whole_hw = without_place(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0])
         overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
         line = self.line(far_hw.size, threshold)
+        named = f"quantile:{threshold.number:g}" if threshold.kind == "quantile" else "auto"
         saliency_hw, highest = _soft(far_hw, line), float(far_hw.max())
         if threshold.kind == "value":
             soft_hw, cut, found = saliency_hw, threshold.number, float(saliency_hw.max()) > threshold.number
@@ -156,7 +161,7 @@ class DistanceScale:
             score=float(_soft(np.array(overall), line)),
             empty_reason=""
             if found
-            else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold auto)",
+            else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold {named})",
             metrics={"furthest": highest / line},
             saliency_hw=saliency_hw,
             distances_Fhw=distances_Fhw,
@@ -165,7 +170,7 @@ class DistanceScale:
 
 def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:
     """Map distances to (0, 1) by a logistic function with 0.5 at the threshold."""
-    return np.asarray(1 / (1 + np.exp((line - far) * (4 / line))), np.float32)
+    return np.asarray(expit((far - line) * (4 / line)), np.float32)
 
 
 class Places(NamedTuple):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
+from dinocli.data.sources import check_null
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
@@ -29,6 +30,7 @@ def takes_features(options: FeatureInputs) -> bool:
     """
     image_options = [option for option, value in (("--weights", options.weights), ("--model", options.model)) if value]
     image_options += [*options.read.given(), *(["--batch-size"] if options.batch_size else [])]
+    check_null(options.inputs, null=options.read.null)
     if not any(map(is_features, options.inputs)):
         return not options.inputs and not image_options
     if len(options.inputs) > 1:

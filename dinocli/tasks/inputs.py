@@ -1,8 +1,9 @@
 """Options shared by commands: finding, reading and embedding images; defaults from the newest run."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe
@@ -13,10 +14,30 @@ from dinocli.errors import DataError
 from dinocli.files import user_path
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from dinocli.data.image_list import ImageList
     from dinocli.data.survey import Survey
     from dinocli.models.weights_info import WeightsInfo
     from dinocli.progress import ProgressReporter
+
+
+STORED_READING = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
+"""Options of `ReadOptions` that feature files and detectors store: how an image becomes values."""
+
+
+def accept_paths(options: "DataclassInstance") -> None:
+    """Let Python callers give a `Path`, one value where a tuple is expected, and a list; the fields become text."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if get_origin(field.type) is tuple:
+            one = isinstance(value, str | os.PathLike)
+            value = tuple(
+                os.fspath(path) if isinstance(path, os.PathLike) else path for path in ([value] if one else value)
+            )
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        object.__setattr__(options, field.name, value)
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,9 @@ class ReadOptions:
     exclude: tuple[str, ...] = ()
     root: str = ""
     window: int = 0
+
+    def __post_init__(self) -> None:
+        accept_paths(self)
 
     def given(self) -> list[str]:
         """Return the command-line names of the options that differ from their defaults, except `--null`."""
@@ -98,6 +122,9 @@ class ImageOptions:
     device: str = "auto"
     force: bool = False
 
+    def __post_init__(self) -> None:
+        accept_paths(self)
+
 
 @dataclass(frozen=True)
 class FeatureInputs(ImageOptions):
@@ -126,9 +153,10 @@ def check_inputs(options: ImageOptions, *, weights: str = "") -> None:
         WeightsError: There is no run to take inputs or weights from.
         DataError: All inputs are folders without an image.
     """
-    from dinocli.data.sources import check_not_empty
+    from dinocli.data.sources import check_not_empty, check_null
     from dinocli.progress import ProgressReporter
 
+    check_null(options.inputs, null=options.read.null)
     # No copy of the options: those of `classify` refuse the weights that a classifier settles.
     named = ImageOptions(options.inputs, weights=options.weights or weights, model=options.model)
     inputs, _, _ = default_inputs(named, ProgressReporter())

@@ -1,12 +1,12 @@
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from dinocli import file_locks
-from dinocli.artifacts.run_folder import RUNS, RunFolder, mark_latest, open_run
+from dinocli.artifacts.run_folder import RUNS, RunFolder, check_new_run, mark_latest, open_run
 from dinocli.errors import UsageError, WeightsError
 from dinocli.quality.verdict import Verdict
 
@@ -83,6 +83,20 @@ def test_a_taken_folder_is_refused_unless_forced(home: Path) -> None:
     with pytest.raises(UsageError, match="out is not empty; add --resume to continue, --force to replace it"):
         opened(out="out")
     assert opened(out="out", force=True).path == Path("out")
+
+
+@pytest.mark.parametrize("more", [{"force": True}, {"resume": True}])
+def test_a_folder_of_others_keeps_what_a_run_would_replace(home: Path, more: dict[str, Any]) -> None:
+    (home / "out" / "checkpoints").mkdir(parents=True)
+    assert opened(out="out", **more).path == Path("out"), "as a run leaves it that was killed at its start"
+    (home / "out" / "checkpoints" / "mine.pt").write_text("")
+    with pytest.raises(UsageError, match="out is no run, and a run would replace its checkpoints"):
+        opened(out="out", **more)
+    (home / "file").write_text("")
+    with pytest.raises(UsageError, match="file is a file"):
+        check_new_run(home / "file", resume=False, force=True)
+    (home / "out" / "run.json").write_text("{}")
+    assert opened(out="out", **more).path == Path("out")
 
 
 def test_clear_removes_files_of_a_run_and_no_others(home: Path) -> None:

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from dinocli.cli.paths import with_home
+from dinocli.cli.usage import emptied_option
 from tests.forks import environment
 
 ASK = """
@@ -73,7 +76,12 @@ CASES = {
     "classify there.npy --labels folder --out there.csv": (2, "there.csv is there already"),
     "evaluate there.npy --report there.csv": (2, "there.csv is there already"),
     "export --out there.csv --format onnx": (2, "there.csv is there already"),
-    "search 0 --in there.npy --sheet there.csv": (2, "there.csv is there already"),
+    "search 0 --in there.npy --sheet there.png": (2, "there.png is there already"),
+    "cluster there.npy --out a.csv --report a.csv": (2, "a.csv is an input or another output"),
+    "classify there.npy --labels there.csv --out there.csv --force": (2, "there.csv is an input"),
+    "evaluate there.npy --report there.npy --force": (2, "there.npy is an input"),
+    "pretrain images --out there.csv --force": (2, "there.csv is a file"),
+    "segment images --out there.csv --weights none": (2, "there.csv is a file"),
     "pretrain images --out good": (2, "good is not empty"),
     'pretrain images --set run.track=["mlflow"]': (4, "pip install 'dinocli[mlflow]'"),
     # No run to take inputs or weights from, and options that contradict each other.
@@ -91,13 +99,36 @@ CASES = {
     "export --out x": (4, "no finished run"),
     "export --out x --classifier there.npy": (2, "it needs --format onnx"),
     "embed images --out f.npy --shard 2/2": (2, "--shard '2/2'"),
+    "embed images --out f.npy --weights=": (2, "--weights has an empty value"),
+    "embed images -0 --out f.npy --weights none": (2, "-0 separates paths on stdin"),
+    "pretrain images -0": (2, "-0 separates paths on stdin"),
+    "embed --merge --out f.npy --dry-run": (2, "leave --dry-run out"),
+    "segment images --out m --query 0.5,0.5": (2, "--query belongs to --method attention"),
+    "segment images --out m --polygons": (2, "add --coco FILE"),
+    "segment images --detector good --json": (2, "one JSON line per image"),
+    "doctor --model vit_tiny_patch16_224": (2, "add --bench"),
 }
+
+
+def test_home_is_expanded_where_a_path_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/me")
+    words = {"~": "/me", "~/a b": "/me/a b", "--out=~/x": "--out=/me/x", "@~/l.txt": "@/me/l.txt"}
+    others = ("./~", "a~", "~you/x", "-o", "key=~/x", "--set=key=~/x")
+    assert {word: with_home(word) for word in (*words, *others)} == words | {word: word for word in others}
+
+
+def test_an_empty_value_is_named() -> None:
+    """It would mean the default: of `--weights "$unset"`, the weights of the newest run."""
+    assert emptied_option(["embed", "in", "-q", "--weights", "", "--out", "f.npy"]) == "--weights"
+    assert emptied_option(["-o="]) == "-o"
+    for words in (["embed", "-", "-0"], ["--set", "model.name="], [""], ["--", "-o", ""]):
+        assert emptied_option(words) == ""
 
 
 def test_what_needs_no_network_is_refused_before_torch_loads(tmp_path: Path) -> None:
     for folder in ("images", "good", "masks", "empty"):
         (tmp_path / folder).mkdir()
-    for name in ("images/0.png", "good/0.png", "masks/segment.json", "there.csv"):
+    for name in ("images/0.png", "good/0.png", "masks/segment.json", "there.csv", "there.png"):
         (tmp_path / name).write_text("0")
     np.save(tmp_path / "there.npy", np.eye(2, dtype=np.float32))
     command = [sys.executable, "-c", ASK, json.dumps([case.split() for case in CASES])]

@@ -45,9 +45,10 @@ def test_a_rerun_warns_if_the_images_have_changed() -> None:
 
 def test_the_command_line_of_a_rerun() -> None:
     given = (
-        "pretrain @list.txt -o old --minutes 9 --minutes=9 --steps 40 -s views.hflip=0 --json -q --resume --device cpu"
+        "pretrain @list.txt -o old --minutes 9 --minutes=9 --steps 40 -s views.hflip=0 --json -q --resume --device cpu "
+        "--batch-size max --recipe=gone.toml --labels folder"
     )
-    kept = ["pretrain", "@list.txt", "--steps", "40", "-s", "views.hflip=0", "--device", "cpu"]
+    kept = ["pretrain", "@list.txt", "--device", "cpu", "--labels", "folder"]
     last = ["--recipe", "/runs/a/recipe.toml", "--set", "guard.max_share=1", "--out", "/new"]
     words = command_of(["dinocli", *given.split()], Path("/runs/a/recipe.toml"), Path("/new"), minutes=True)
     assert words == [*kept, *last]

@@ -243,6 +243,19 @@ def test_good_images_that_are_all_the_same_say_what_is_not() -> None:
     assert fitted.apply(FeatureGrid(blank, 1)).empty_reason
 
 
+@pytest.mark.parametrize("count", [10, 20])
+def test_equal_images_differ_by_rounding_only(count: int) -> None:
+    surface = _surface(np.random.default_rng(0))[:8, :8]
+    fitted = Anomaly().fit([FeatureGrid(surface.copy(), image) for image in range(count)])
+    for image in range(count):
+        maps = fitted.apply(FeatureGrid(surface.copy(), image))
+        assert maps.empty_reason
+        assert np.isfinite(maps.score)
+    spot = surface.copy()
+    spot[2:4, 2:4] += 3
+    assert fitted.apply(FeatureGrid(spot, count)).labels()[2:4, 2:4].any()
+
+
 @pytest.mark.parametrize("bad", [0, 150])
 def test_the_line_leaves_good_maxima_below_also_where_some_images_are_bad(bad: int) -> None:
     rng = np.random.default_rng(0)

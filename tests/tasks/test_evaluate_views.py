@@ -1,6 +1,8 @@
 """Scores that look at the images again."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
@@ -102,6 +105,39 @@ def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path
     assert any("its images are gone from" in note for note in found.notes)
     assert KEY not in {row.key for row in found.table}
     assert found.verdict is None
+
+
+def test_a_baseline_is_read_as_the_features_were(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    described = tmp_path / "feats.json"
+    meta = json.loads(described.read_text())
+    meta |= {"tokens": "mean", "keep_aspect": True, "normalize": True}
+    meta["preprocess"] |= {"roi": "0,0,8,8", "page": 1, "channels": [0], "range_policy": "minmax"}
+    meta["preprocess"] |= {"range_low": 3.0, "range_high": 90.5, "nodata": [7.0]}
+    described.write_text(json.dumps(meta))
+    asked = []
+
+    def remember(options: EmbedOptions, *_: object) -> FeatureFile:
+        asked.append(options)
+        return open_features(home / "feats.npy")
+
+    monkeypatch.setattr("dinocli.tasks.evaluate.evaluate_inputs.embed_temporarily", remember)
+    ears = Ears()
+    evaluate(EvaluateOptions((str(tmp_path / "feats.npy"),), baseline="weights.pt", views=0, device="cpu"), ears)
+    (options,) = asked
+    assert (options.weights, options.tokens, options.keep_aspect, options.normalize) == (
+        "weights.pt",
+        "mean",
+        True,
+        True,
+    )
+    read = options.read
+    assert (read.roi, read.page, read.channels, read.nodata, read.z) == ("0,0,8,8", 1, (0,), (7.0,), None)
+    assert read.range == "fixed:3.0,90.5"
+    (warning,) = [line for line in ears.warnings if "different" in line]
+    for name in ("--tokens", "--channels", "--page", "--nodata", "--roi", "--range"):
+        assert name in warning
+    assert "--z" not in warning
 
 
 def test_images_are_embedded_and_so_is_a_baseline_of_weights(home: Path) -> None:

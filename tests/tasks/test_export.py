@@ -142,6 +142,16 @@ def test_outputs_that_are_there_and_formats_that_are_not(weights: str, tmp_path:
         export(ExportOptions(weights, FOUR_BLOCKS, "tflite", str(tmp_path / "x")))
 
 
+def test_force_replaces_an_exported_folder_and_no_other(weights: str, tmp_path: Path) -> None:
+    mine = picture(tmp_path / "images" / "mine.png", (8, 8))
+    with pytest.raises(UsageError, match=r"images holds mine\.png, which no export wrote"):
+        export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "images"), force=True))
+    assert mine.is_file()
+    out = ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "out"), force=True)
+    assert export(out).path.is_dir()
+    assert export(out).path.is_dir()
+
+
 def test_names_of_others_do_not_format_the_card(weights: str) -> None:
     manifest = {
         "weights": {"source": "a|b](http://hub.invalid)\n# boo", "sha256": "0"},

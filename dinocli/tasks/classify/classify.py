@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag, write_image_coco
 from dinocli.data.text_tables import write_table
-from dinocli.file_set import FileSet, check_free, claimed
+from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
 from dinocli.quality.active_learning import suggest
@@ -71,7 +71,7 @@ def classify(
         DinocliError: Features, labels or the saved classifier cannot be used, or an output exists.
     """
     with claimed(*options.outputs()):
-        check_free(options.outputs(), force=options.force)
+        options.check_outputs()
         return _classify(options, reporter or ProgressReporter(), stdin)
 
 
@@ -188,8 +188,7 @@ def _write(
             root = features.meta.get("root", "")
             write_image_coco(files.new(Path(options.coco)), root, names, tags, boxes=boxes, reporter=reporter)
         if options.save:
-            path = user_path(options.save)
-            save_classifier(files.new(path), learnt.saved)
+            save_classifier(files.new(Path(options.save)), learnt.saved)
         files.commit()
 
 

@@ -1,9 +1,9 @@
 """`classify --dry-run`: number of images and labels, and estimated time of embedding."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, BinaryIO
 
-from dinocli.file_set import check_free
 from dinocli.files import user_path
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
@@ -23,7 +23,7 @@ def dry_run(
         DinocliError: An error that would stop the command at once.
     """
     reporter, seconds = reporter or ProgressReporter(), 0.0
-    check_free(options.outputs(), force=options.force)
+    replace(options, force=True).check_outputs()  # a plan may name an output that exists
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     if takes_features(options):
         names = open_classified(options, saved, reporter, stdin)[0].names

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dinocli.errors import UsageError
-from dinocli.file_set import side_file
+from dinocli.file_set import check_free, side_file
 from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"
@@ -50,6 +50,7 @@ class ClassifyOptions(FeatureInputs):
     suggest: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.labels) == bool(self.classifier):
             raise UsageError("give --labels FILE.csv to learn from, or --classifier FILE that was saved before")
         if self.method not in get_args(Method):
@@ -76,6 +77,11 @@ class ClassifyOptions(FeatureInputs):
     def suggested(self) -> Path:
         """Path of the list of images to label next."""
         return side_file(self.table, PREDICTIONS, SUGGESTED)
+
+    def check_outputs(self) -> None:
+        """Raise `UsageError` if an output exists and `force` is not set, or is an input."""
+        inputs = (*self.inputs, *self.labels, self.classifier)
+        check_free(self.outputs(), force=self.force, inputs=inputs)
 
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
@@ -147,7 +153,7 @@ class ClassifyResult:
         if not self.suggested:
             return []
         filled = side_file(self.out, PREDICTIONS, SUGGESTED)
-        return [f"fill in the labels of {filled}, then repeat the command with", f"--labels {filled} --force"]
+        return [f"fill in the labels of {filled} and rename it, then repeat", "the command with --labels NAME --force"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

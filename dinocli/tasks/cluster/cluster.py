@@ -100,7 +100,10 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     oddness = joined_outlier_score(*distances)
     findings = Findings(found, ids, oddness, placed, same, issues, selected, labels, drifted)
     outcome = result_of(options, members, findings)
+    older = options.older()
     files = _write(options, members, findings, outcome, reporter)
+    if older:
+        reporter.warn(f"{', '.join(map(str, older))} are of an earlier command, not of these groups")
     return replace(outcome, files=files, seconds=time.monotonic() - began)
 
 

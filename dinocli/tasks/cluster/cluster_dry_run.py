@@ -1,5 +1,6 @@
 """`cluster --dry-run`: number of images, method, estimated time and memory."""
 
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from dinocli.errors import UsageError
@@ -30,7 +31,7 @@ def dry_run(
         DinocliError: An error that would stop the command at once.
     """
     reporter = reporter or ProgressReporter()
-    options.check_outputs()
+    replace(options, force=True).check_outputs()  # a plan may name an output that exists
     if takes_features(options):
         members = open_members(options, reporter, stdin)
         images, width, embedding, network = len(members), members.flat().shape[1], 0.0, 0

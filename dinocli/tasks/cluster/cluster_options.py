@@ -81,6 +81,7 @@ class ClusterOptions(FeatureInputs):
     labels: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for option, value, known in (("--method", self.method, Method), ("--map", self.map, Layout)):
             if value not in get_args(known):
                 raise UsageError(f"{option} {value!r} is not known; use one of {', '.join(get_args(known))}")
@@ -94,12 +95,15 @@ class ClusterOptions(FeatureInputs):
             raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
         if self.follow_links and not self.copy:
             raise UsageError("--follow-links works with --copy only; add --copy")
+        if self.sheet and Path(self.sheet).suffix.lower() != ".png":
+            raise UsageError(f"--sheet {self.sheet}: the sheet is a .png")
         check_layout(self.map)
 
     def check_outputs(self) -> None:
         """Raise `UsageError` if an output exists and `force` is not set."""
         thumbnails = [thumbnail_folder(self.page)] if self.page else []
-        check_free([*self.outputs(), *thumbnails], force=self.force, options="--out or --report")
+        inputs = (*self.inputs, self.drift, self.labels)  # not ids_from: it may be brought up to date
+        check_free([*self.outputs(), *thumbnails], force=self.force, options="--out or --report", inputs=inputs)
         if self.link_dir:
             check_tree(Path(self.link_dir), force=self.force)
 
@@ -112,10 +116,18 @@ class ClusterOptions(FeatureInputs):
         """Path of the page; None for no page."""
         if self.report == NO_REPORT:
             return None
-        if self.report:
-            return Path(self.report)
+        return Path(self.report) if self.report else self._default_page
+
+    @property
+    def _default_page(self) -> Path:
         is_default = self.table.stem == Path(CLUSTERS).stem
         return self.table.with_name(PAGE) if is_default else self.table.with_suffix(".html")
+
+    def older(self) -> list[Path]:
+        """Return the files beside an existing table that this command would not replace."""
+        beside = map(self.beside, (DUPLICATES, DUPLICATE_GROUPS, ISSUES, DRIFT, SELECTED))
+        found = [path for path in (*beside, self._default_page) if path.exists() and path not in self.outputs()]
+        return found if self.table.exists() else []
 
     def beside(self, name: str) -> Path:
         """Return the path of a further table or list, named after the main table (`side_file`)."""

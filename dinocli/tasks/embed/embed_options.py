@@ -7,10 +7,11 @@ from typing import Any
 
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.artifacts.feature_formats import check_free
+from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
-from dinocli.tasks.inputs import ImageOptions, check_inputs
+from dinocli.tasks.inputs import STORED_READING, ImageOptions, check_inputs
 
 STDOUT = "-"
 DEFAULT_BATCH = 32
@@ -97,7 +98,9 @@ class EmbedOptions(ImageOptions):
     note: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_out(Path(self.out).suffix)
+        parse_tiling(self.tile)
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype {self.dtype!r} is not known; use one of {', '.join(DTYPES)}")
         if self.precision not in PRECISIONS:
@@ -110,6 +113,14 @@ class EmbedOptions(ImageOptions):
                 f"--tokens {self.tokens} {what}, so no {'--out -' if self.out == STDOUT else '--shard'}: embed without "
                 "it, some images if they are many, and then all with --like"
             )
+
+    def check_merge(self, *, dry_run: bool) -> None:
+        """Raise `UsageError` for options that `--merge` does not use: it copies rows, and computes nothing."""
+        others = (field for field in fields(self) if field.name not in ("inputs", "out", "force", "read"))
+        given = [f"--{field.name.replace('_', '-')}" for field in others if getattr(self, field.name) != field.default]
+        given += [*self.read.given(), *(["--dry-run"] if dry_run else [])]
+        if given:
+            raise UsageError(f"--merge copies the rows of shards as they are: leave {', '.join(given)} out")
 
     def check(self, *, dry_run: bool = False) -> None:
         """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.
@@ -214,7 +225,7 @@ def following(options: EmbedOptions) -> EmbedOptions:
             option = f"--{name.replace('_', '-')} {given}"
             raise UsageError(f"{option} is not that of {options.like} ({stored[name]}): leave it out, or --like")
     others = [f"--{name}" for name in ("weights", "model", "size") if getattr(options, name)]
-    others += [name for name in options.read.given() if name in ("--range", "--channels", "--page", "--z", "--roi")]
+    others += [name for name in options.read.given() if name in STORED_READING]
     if others:
         raise UsageError(f"{others[0]} and --like both say how images become features: leave one of them out")
     values: dict[str, Any] = {name: stored[name] for name in STORED_OPTIONS}

@@ -19,7 +19,7 @@ from dinocli.engine.device import DTYPES, feature_precision, pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
-from dinocli.errors import UsageError, WeightsError
+from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
@@ -194,12 +194,23 @@ def _preprocess(
 
 
 def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.device) -> tuple[int, ...]:
-    """Return the shape of a row by computing one black image, so that an unsupported size is refused early."""
+    """Return the shape of a row by computing one black image, so that an unsupported size is refused early.
+
+    Raises:
+        WeightsError: The network takes no images of this size.
+    """
     blank = torch.zeros(1, backbone.in_chans, side, side, device=device)
-    if isinstance(tokens, Tokens) and tokens.kind in FITTED:
-        with torch.inference_mode():
-            return (width_of(tokens.kind, *rarity_maps(backbone, blank)),)
-    return extract(backbone, [blank], autocast=None, tokens=tokens).shape[1:]
+    try:
+        if isinstance(tokens, Tokens) and tokens.kind in FITTED:
+            with torch.inference_mode():
+                return (width_of(tokens.kind, *rarity_maps(backbone, blank)),)
+        return extract(backbone, [blank], autocast=None, tokens=tokens).shape[1:]
+    except (RuntimeError, AssertionError) as error:  # timm's and torch's, on sides of a few pixels or odd grids
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(
+            f"{backbone.name} cannot compute images of {side} px ({first_line(error)}): use another --size"
+        ) from error
 
 
 def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:

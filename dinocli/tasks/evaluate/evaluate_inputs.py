@@ -7,19 +7,23 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
-from dinocli.config.preprocess import GREY_OR_RGB, Channels
 from dinocli.data.labels import read_groups, read_labels
+from dinocli.data.ranges import range_option
 from dinocli.errors import DataError, UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
+from dinocli.tasks.inputs import ReadOptions
+
+READ_PARTS = ("channels", "page", "nodata", "z", "roi")
+"""Fields of `Preprocess` that select what is read of an image, named as their options."""
 
 
 def open_sides(
@@ -46,10 +50,7 @@ def open_sides(
     if not options.baseline:
         return ComparedFeatures(title, features, finite_N), None, notes
     base = _baseline(options, features, reporter)
-    if len(kinds := list(dict.fromkeys(file.meta.get("tokens") for file in (features, base) if file.meta))) > 1:
-        reporter.warn(
-            f"--tokens {' and '.join(map(str, kinds))} are compared: not the weights alone make the difference"
-        )
+    _warn_of_differences(features, base, reporter)
     rows_N, base_N, how = pair_rows(features, finite_N, base, base.finite_rows())
     if len(rows_N) < 2:
         raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")
@@ -107,17 +108,38 @@ def _baseline(options: EvaluateOptions, features: FeatureFile, reporter: Progres
         tokens=features.meta.get("tokens", "pooled"),
         layers=features.meta.get("layers", 1),
         tile=features.meta.get("tile", ""),
-        read=replace(options.read, null=True, include=(), exclude=(), root=root, channels=_channels(options, features)),
+        keep_aspect=features.meta.get("keep_aspect", False),
+        normalize=features.meta.get("normalize", False),
+        read=_reading(options, features),
     )
     return embed_temporarily(embedding, reporter, io.BytesIO(names))
 
 
-def _channels(options: EvaluateOptions, features: FeatureFile) -> Channels | None:
-    """Return the channels of the baseline: the given ones, else those of the features if they are not grey or RGB."""
-    preprocess = features.preprocess()
-    if options.read.channels is not None or preprocess is None or preprocess.in_chans in GREY_OR_RGB:
-        return options.read.channels
-    return preprocess.channels
+def _reading(options: EvaluateOptions, features: FeatureFile) -> ReadOptions:
+    """Return how the baseline reads the images: by the given options, else as the features were read."""
+    read = replace(options.read, null=True, include=(), exclude=(), root=features.meta["root"])
+    stored = features.preprocess()
+    if stored is None:
+        return read
+    as_features: dict[str, Any] = {name: getattr(stored, name) for name in READ_PARTS}
+    if not stored.channel_ranges and (stored.deep or stored.range_policy != "full"):  # else measured again, or none
+        as_features["range"] = range_option(stored)
+    defaults = ReadOptions()
+    return replace(read, **{k: v for k, v in as_features.items() if v and getattr(read, k) == getattr(defaults, k)})
+
+
+def _warn_of_differences(features: FeatureFile, base: FeatureFile, reporter: ProgressReporter) -> None:
+    """Warn if more than the weights differs between the two, as far as both are recorded."""
+    kinds = list(dict.fromkeys(file.meta.get("tokens") for file in (features, base) if file.meta))
+    differing = [f"--tokens {' and '.join(map(str, kinds))}"] if len(kinds) > 1 else []
+    one, other = features.preprocess(), base.preprocess()
+    if one and other:
+        differing += [f"--{name}" for name in READ_PARTS if getattr(one, name) != getattr(other, name)]
+        ends = [(range_option(each), each.channel_ranges) for each in (one, other)]
+        differing += ["--range"] if ends[0] != ends[1] else []
+    if differing:
+        words = "the weights alone do not make the difference"
+        reporter.warn(f"features and baseline were made with different {', '.join(differing)}: {words}")
 
 
 def _may_be_weights(text: str) -> bool:

@@ -38,9 +38,10 @@ class EvaluateOptions(FeatureInputs):
     argv: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise `UsageError` if the page exists, or options of labels were given without labels."""
+        """Raise `UsageError` if the page exists or is an input, or options of labels were given without labels."""
         if self.report:
-            check_free([Path(self.report)], force=self.force, options="--report")
+            inputs = (*self.inputs, self.baseline, self.labels)
+            check_free([Path(self.report)], force=self.force, options="--report", inputs=inputs)
         if not self.labels and (self.groups or self.train or self.test):
             raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")
 

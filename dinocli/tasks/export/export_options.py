@@ -6,10 +6,13 @@ from pathlib import Path
 from dinocli.artifacts.run_folder import latest_run
 from dinocli.errors import UsageError
 from dinocli.file_set import check_free
+from dinocli.tasks.inputs import accept_paths
 
 FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 """Format -> suffix of its file; the first two are folders."""
 FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
+FOLDER_FILES = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+"""All files of an exported folder: `--force` replaces no folder with others, such as a user's images."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class ExportOptions:
     with_preprocessing: bool = False
     classifier: str = ""
 
+    def __post_init__(self) -> None:
+        accept_paths(self)
+
     def check(self) -> None:
         """Raise the errors that need neither torch nor the weights.
 
@@ -48,9 +54,11 @@ class ExportOptions:
             option = "--with-preprocessing" if self.with_preprocessing else "--classifier"
             raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
         path, is_folder = Path(self.out), self.format in FOLDERS
-        check_free([path, self.card], force=self.force)
         if path.is_dir() != is_folder and path.exists():
             raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
+        if path.is_dir() and (others := {file.name for file in path.iterdir()} - FOLDER_FILES):
+            raise UsageError(f"{path} holds {min(others)}, which no export wrote; choose another --out")
+        check_free([path, self.card], force=self.force)
         if not (self.weights or self.classifier):
             latest_run()
 

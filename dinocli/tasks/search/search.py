@@ -58,7 +58,8 @@ def search(
             with whitened rows.
     """
     sheets = [Path(options.sheet)] if options.sheet else []
-    check_free(sheets, force=options.force, options="--sheet")
+    inputs = (*options.queries, *options.unlike, options.features)
+    check_free(sheets, force=options.force, options="--sheet", inputs=inputs)
     with claimed(*sheets):
         return _search(options, reporter or ProgressReporter(), stdin)
 
@@ -173,7 +174,8 @@ def _images(
     """List images as queries that are not embedded yet."""
     if file.boxes is not None and not options.box:
         raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give --box, a row, or features")
-    images = find_images([given], stdin=stdin, null=options.null, include=options.include, exclude=options.exclude)
+    null = options.null and given == "-"
+    images = find_images([given], stdin=stdin, null=null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
     paths = list(map(Path, images.paths()))

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.data.region_of_interest import Box
+from dinocli.data.sources import check_null
 from dinocli.errors import UsageError
 from dinocli.report.search_sheet import Hit, Query
+from dinocli.tasks.inputs import accept_paths
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SearchOptions:
         index: Search approximately, by an index beside the feature file, which is built when it is first needed.
 
     Raises:
-        UsageError: A box without an image or without area, or no query.
+        UsageError: A box without an image or without area, a sheet that is no .png, or no query.
     """
 
     queries: tuple[str, ...] = ()
@@ -52,8 +54,12 @@ class SearchOptions:
     index: bool = False
 
     def __post_init__(self) -> None:
+        accept_paths(self)
         if not self.queries and not self.rows:
             raise UsageError("give at least one query: an image, the name of a row, or a feature file")
+        check_null((*self.queries, *self.unlike), null=self.null)
+        if self.sheet and Path(self.sheet).suffix.lower() != ".png":
+            raise UsageError(f"--sheet {self.sheet}: the sheet is a .png")
         if self.box and not self.queries:
             raise UsageError("--box is a part of an image: name the image")
         if self.box and (min(self.box[:2]) < 0 or min(self.box[2:]) < 1):

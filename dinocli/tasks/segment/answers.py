@@ -30,7 +30,7 @@ class Answers:
     """A detector in memory.
 
     Args:
-        options: Options with `detector`; `groups` can be `folder` or `folder:N`.
+        options: Options with `detector`; `groups` can be `folder` or `folder:N` of the path below `root`.
         reporter: Receives a line on the loaded weights.
 
     Raises:
@@ -59,8 +59,12 @@ class Answers:
         )
         self._groups: dict[str, tuple[float, bool]] = {}
 
-    def about(self, path: str) -> Answer:
+    def about(self, path: str, root: str = "") -> Answer:
         """Judge an image.
+
+        Args:
+            path: Path of the image.
+            root: Folder from which the folders of `groups` are counted; empty for the root of the file system.
 
         Returns:
             JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
@@ -84,12 +88,12 @@ class Answers:
         ]
         answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4)}
         seconds = round(time.monotonic() - begin, 3)
-        return {**answer, **self._of_group(path, answer), "regions": regions, "seconds": seconds}
+        return {**answer, **self._of_group(path, root, answer), "regions": regions, "seconds": seconds}
 
-    def _of_group(self, path: str, answer: Answer) -> Answer:
+    def _of_group(self, path: str, root: str, answer: Answer) -> Answer:
         if not self._options.groups:
             return {}
-        (group,) = folder_labels(self._options.groups, [f".{os.path.abspath(path)}"])
+        (group,) = folder_labels(self._options.groups, [f"./{os.path.relpath(path, root or os.sep)}"])
         score, good = self._groups.get(group, (0.0, True))
         self._groups[group] = (max(score, answer["score"]), good and answer["good"])
         return {"group": group, "group_score": self._groups[group][0], "group_good": self._groups[group][1]}
@@ -106,18 +110,20 @@ def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO
     Raises:
         DinocliError: Any error before the first answer; an unreadable image gives an answer with `error`.
     """
+    root, paths = _paths(options, stdin)
     detector = Answers(options, reporter)
-    for path in _paths(options, stdin):
-        yield detector.about(path)
+    for path in paths:
+        yield detector.about(path, root)
 
 
-def _paths(options: SegmentOptions, stdin: BinaryIO | None) -> Iterable[str]:
+def _paths(options: SegmentOptions, stdin: BinaryIO | None) -> tuple[str, Iterable[str]]:
+    """Return the folder that names are relative to, if it is known, and the paths of the images."""
     if options.inputs == ("-",) and stdin is not None:
-        return _arriving(stdin, b"\0" if options.read.null else b"\n")
+        return options.read.root, _arriving(stdin, b"\0" if options.read.null else b"\n")
     if not options.inputs:
         raise UsageError("--detector needs IMAGES, or - for paths on stdin")
-    images = find_images(options.inputs, **options.read.naming())
-    return (images.path(row) for row in range(len(images)))
+    images = find_images(options.inputs, stdin=stdin, null=options.read.null, **options.read.naming())
+    return str(images.root), images.paths()
 
 
 def _arriving(stdin: BinaryIO, end: bytes) -> Iterator[str]:

@@ -24,6 +24,7 @@ from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import FittedMethod
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, write_json
 from dinocli.tasks.embed.embed_setup import EmbedContext
+from dinocli.tasks.inputs import STORED_READING
 from dinocli.tasks.segment.segment_options import DETECTOR_RECORD, SegmentOptions
 
 BACKBONE, LEARNT = "backbone", "anomaly.safetensors"
@@ -127,8 +128,7 @@ def open_detector(options: SegmentOptions) -> Detector:
 def _check_options(options: SegmentOptions) -> None:
     settled = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", "maps_from")
     given = [f"--{'from' if name == 'maps_from' else name}" for name in settled if getattr(options, name)]
-    read = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
-    given += [name for name in options.read.given() if name in read]
+    given += [name for name in options.read.given() if name in STORED_READING]
     given += [f"--{name}" for name in options.method_options if name != "threshold"]
     if given:
         raise UsageError(f"--detector {options.detector} settles {', '.join(given)}: leave it out")

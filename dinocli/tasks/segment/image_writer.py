@@ -104,9 +104,10 @@ class ImageWriter:
         write_image_file(self.folder.masks, stem, ".png", label_png(labels_HW))
         if place := georeference_of(self.images.path(picture.image)):
             write_image_file(self.folder.geotiff, stem, ".tif", label_geotiff(labels_HW, place))
-        if self.options.outputs.soft or self.options.outputs.npy:
-            suffix, data = (".npy", soft_npy(soft_HW)) if self.options.outputs.npy else (".png", soft_png(soft_HW))
-            write_image_file(self.folder.soft, stem, suffix, data)
+        if self.options.outputs.soft:
+            write_image_file(self.folder.soft, stem, ".png", soft_png(soft_HW))
+        if self.options.outputs.npy:
+            write_image_file(self.folder.soft, stem, ".npy", soft_npy(soft_HW))
         if self.options.outputs.overlay:
             write_image_file(self.folder.overlays, stem, ".jpg", overlay_jpeg(shown(picture), labels_HW))
         for name, extra_map in maps.extra_maps.items() if self.options.outputs.maps else ():

@@ -37,8 +37,12 @@ class Sample:
     def __init__(self, context: EmbedContext, options: SegmentOptions, reporter: ProgressReporter) -> None:
         self._context, self._options, self._reporter = context, options, reporter
         self._images: ImageList = (
-            find_images([options.reference], window=options.read.window) if options.reference else context.images
+            find_images([options.reference], exclude=options.read.exclude, window=options.read.window)
+            if options.reference
+            else context.images
         )
+        for note in self._images.notes if options.reference else ():
+            reporter.line(f"--reference {options.reference}: {note}")
         self.copies = (
             ReferenceCopies(self._images, context.images, options.reference, reporter) if options.reference else None
         )

@@ -108,6 +108,7 @@ def dry_run(
     Raises:
         DinocliError: As `segment`, as far as it is known before the first image.
     """
+    options = replace(options, force=True)  # a plan may name an output that exists
     options.check_outputs()
     if is_video(options.inputs):
         raise UsageError(f"--dry-run does not unpack {options.inputs[0]}: leave --dry-run out")

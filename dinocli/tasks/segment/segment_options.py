@@ -1,19 +1,36 @@
 """Options and result of `segment`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.mask_folder import MaskFolder
+from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, check_free
+from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
 
 DETECTOR_RECORD = "detector.json"
+
+AUTO_METHODS = ("tokencut", "anomaly")
+"""Methods that `auto` chooses from."""
+
+METHODS_OF_OPTION = {
+    "objects": ("tokencut",),
+    "segments": ("kmeans",),
+    "head": ("attention",),
+    "query": ("attention",),
+    "maps": ("attention", "pca"),
+    "reference": ("anomaly",),
+    "threshold": ("anomaly",),
+    "features": ("anomaly",),
+}
+"""Options that only some methods use; every other method would ignore them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +39,7 @@ class MaskOutputs:
 
     Args:
         soft: Soft maps as 16-bit PNG.
-        npy: Soft maps as float32 `.npy` instead of PNG.
+        npy: Soft maps as float32 `.npy`.
         maps: Additional maps of the method: attention heads, false colours.
         overlay: Images with mask overlays, JPEG.
         coco: Path of a COCO file; empty for none.
@@ -68,6 +85,9 @@ class SegmentOptions(ImageOptions):
         seed: Random seed of the sample and of the method.
         precision: auto, fp32, bf16 or fp16.
         resume: Continue an interrupted command.
+
+    Raises:
+        UsageError: A value is invalid, or options contradict each other.
     """
 
     out: str = ""
@@ -94,27 +114,63 @@ class SegmentOptions(ImageOptions):
     resume: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.out and not self.detector:
             raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
         if self.groups and self.method not in ("auto", "anomaly"):
             raise UsageError("--groups joins the scores of --method anomaly: leave it out, or name that method")
+        if self.outputs.polygons and not self.outputs.coco:
+            raise UsageError("--polygons is a form of the COCO file: add --coco FILE")
+        if self.good_without_mask and not self.truth:
+            raise UsageError("--good-without-mask belongs to the true masks: add --truth MASKS")
+        parse_tiling(self.tile)
+        parse_threshold(str(self.method_options.get("threshold", "auto")))
+        self.query_point()
+        self._check_method()
+        if not self.out:
+            self._check_answers()
+
+    def _check_method(self) -> None:
+        """Raise `UsageError` for options that the method ignores."""
+        values = {**self.method_options, "query": self.query, "maps": self.outputs.maps, "reference": self.reference}
+        given = [name for name, value in values.items() if value]
+        if self.propagate and (self.method != "auto" or given or self.groups):
+            method = ["--method"] * (self.method != "auto") + [f"--{name}" for name in given]
+            raise UsageError(f"--propagate is a method of its own: leave {', '.join(method) or '--groups'} out")
+        for name in given:
+            methods = METHODS_OF_OPTION.get(name, (self.method,))
+            belongs = f"--{name} belongs to --method {' or '.join(methods)}"
+            if self.method == "auto" and not {"auto", *AUTO_METHODS} & set(methods):
+                raise UsageError(f"{belongs}, which auto never takes: name it")
+            if self.method != "auto" and self.method not in methods:
+                raise UsageError(f"{belongs}, not to {self.method}: leave it out")
+
+    def _check_answers(self) -> None:
+        """Raise `UsageError` for options that only an output folder has."""
+        own = ("truth", "save_detector", "resume")
+        given = [name for name in own if getattr(self, name)]
+        given += [name for name, value in asdict(self.outputs).items() if value]
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{options}: answers on stdout have no such files; name a folder with --out")
 
     @property
     def canvas_side(self) -> int:
         """Shorter side of the canvas, pixels; 0 keeps the scale of each image."""
         return self.size or (0 if self.tile else SIZE)
 
-    def check(self) -> None:
-        """Raise the errors that need neither torch nor an image.
+    def check(self, *, dry_run: bool = False) -> None:
+        """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.
 
         Raises:
             UsageError: An output exists.
             DinocliError: As `check_inputs`.
         """
         if self.out:
+            checked = replace(self, force=self.force or dry_run)
             if not (Path(self.out) / LOCK_NAME).exists():  # else another process may write it, which the lock will say
-                self.check_outputs()
-            self.check_detector()
+                checked.check_outputs()
+            checked.check_detector()
         if not self.maps_from and (self.out or self.inputs):
             check_inputs(self, weights=self.detector)
 

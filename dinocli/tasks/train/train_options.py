@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dinocli.config.recipe import Recipe
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import ReadOptions, accept_paths
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class TrainOptions:
     profile: bool = False
     read: ReadOptions = ReadOptions()
     argv: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        accept_paths(self)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that a resumed run must repeat, as JSON-like data."""

@@ -35,6 +35,19 @@ def read(path: Path) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
+def test_labels_that_were_filled_in_are_not_replaced(folder: Path) -> None:
+    classify(options(folder, suggest=3))
+    filled = folder / "suggested.csv"
+    filled.write_text(filled.read_text().replace(",\n", ",good\n"))
+    labels = (str(folder / "few.csv"), str(filled))
+    with pytest.raises(UsageError, match="is an input or another output"):
+        classify(options(folder, labels=labels, suggest=3, force=True))
+    assert filled.read_text().count(",good\n") == 3
+    filled.rename(folder / "more.csv")
+    outcome = classify(options(folder, labels=(labels[0], str(folder / "more.csv")), suggest=3, force=True))
+    assert sum(one.labelled for one in outcome.classes) == 93
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Features of 300 images of three classes, labels for 90 of them."""

@@ -14,7 +14,7 @@ from dinocli.artifacts.run_folder import RunFolder, mark_latest
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.read import Reader
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
@@ -71,6 +71,12 @@ def test_the_user_may_want_another_range_and_size(weights: Path, dark: Path, tmp
     about = replace(STORED, range_high=1000.0, size=32)
     np.testing.assert_allclose(np.load(out), expected(dark, about), rtol=1e-4, atol=1e-5)
     assert not np.allclose(np.load(out), expected(dark, replace(STORED, size=32)), rtol=1e-2)
+
+
+@pytest.mark.parametrize("tokens", ["pooled", "rare"])
+def test_a_size_that_a_network_cannot_take_is_named(dark: Path, tmp_path: Path, tokens: str) -> None:
+    with pytest.raises(WeightsError, match=r"cannot compute images of 16 px .* use another --size"):
+        embed(job(dark, tmp_path / "f.npy", tokens, size=16))
 
 
 def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Path, tmp_path: Path) -> None:

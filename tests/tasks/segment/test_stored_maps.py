@@ -157,6 +157,17 @@ def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) ->
         assert [(one["image"], one["good"]) for one in (first, *coming)] == [(paths[0], False), (paths[1], True)]
 
 
+def test_stdin_and_a_folder_are_answered_together_with_groups_below_their_root(done: Path) -> None:
+    part0, part1 = (done / "in" / part for part in ("part0", "part1"))
+    (done / "list").write_text(f"{part0 / '4.png'}\n{part0 / '2.png'}\n")
+    options = _options(done, "", detector=str(done / "det"), inputs=("-", str(part1)), groups="folder:0")
+    with (done / "list").open("rb") as stdin:
+        found = [*answers(options, ProgressReporter(), stdin)]
+    assert [Path(one["image"]).parent.name for one in found] == ["part0"] * 2 + ["part1"] * 8
+    assert [one["group"] for one in found] == ["part0"] * 2 + ["part1"] * 8
+    assert [one["group_good"] for one in found[:2]] == [True, False]
+
+
 def test_a_mixed_or_damaged_detector_is_refused(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done / "det", tmp_path / "det")
     (tmp_path / "det" / "anomaly.safetensors").write_bytes(b"other")

@@ -1,0 +1,122 @@
+"""Options that would be ignored are refused, before torch is loaded."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinocli.config.load import load_recipe
+from dinocli.data.sources import find_images
+from dinocli.errors import UsageError
+from dinocli.file_set import claimed
+from dinocli.segmentation.method_choice import METHODS
+from dinocli.tasks.classify.classify_options import ClassifyOptions
+from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.export.export_options import ExportOptions
+from dinocli.tasks.feature_inputs import check_features, takes_features
+from dinocli.tasks.inputs import FeatureInputs, ReadOptions
+from dinocli.tasks.search.search_options import SearchOptions
+from dinocli.tasks.segment.segment_options import METHODS_OF_OPTION, MaskOutputs, SegmentOptions
+from dinocli.tasks.train.train_options import TrainOptions
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"method": "kmeans", "query": "0.5,0.5"}, "--query belongs to --method attention, not to kmeans"),
+        ({"query": "0.5,0.5"}, "--query belongs to --method attention, which auto never takes"),
+        ({"query": "2,2", "method": "attention"}, "--query '2,2' is not x,y"),
+        ({"method": "anomaly", "outputs": MaskOutputs(maps=True)}, "--maps belongs to --method attention or pca"),
+        ({"method": "tokencut", "reference": "good"}, "--reference belongs to --method anomaly, not to tokencut"),
+        ({"method": "kmeans", "method_options": {"threshold": "0.5"}}, "--threshold belongs to --method anomaly"),
+        ({"method_options": {"threshold": "2"}}, "--threshold '2' is not auto"),
+        ({"tile": "16:16"}, "an overlap of 16 px is more than half"),
+        ({"outputs": MaskOutputs(polygons=True)}, "add --coco FILE"),
+        ({"good_without_mask": True}, "add --truth MASKS"),
+        ({"propagate": "m.png", "method": "kmeans"}, "--propagate is a method of its own: leave --method out"),
+        ({"propagate": "m.png", "reference": "good"}, "leave --reference out"),
+        ({"propagate": "m.png", "method_options": {"threshold": "0.5"}}, "leave --threshold out"),
+        ({"propagate": "m.png", "groups": "folder"}, "leave --groups out"),
+        ({"out": "", "detector": "d", "outputs": MaskOutputs(overlay=True)}, "--overlay: answers on stdout"),
+        ({"out": "", "detector": "d", "truth": "t", "save_detector": "e"}, "--truth, --save-detector: answers"),
+    ],
+)
+def test_segment_refuses_what_it_would_ignore(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        SegmentOptions(("in",), **{"out": "masks", **more})
+
+
+def test_each_option_of_a_method_is_known_to_belong_to_it() -> None:
+    own = {field.name for method in METHODS.values() for field in fields(method)} & {
+        *("objects", "segments", "head", "reference", "threshold", "features")
+    }
+    found = {
+        option: tuple(name for name, method in METHODS.items() if option in {field.name for field in fields(method)})
+        for option in own
+    }
+    assert found == {option: METHODS_OF_OPTION[option] for option in METHODS_OF_OPTION if option in own}
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("more", "dry_run", "words"),
+    [
+        ({}, True, "leave --dry-run out"),
+        ({"tokens": "cls", "weights": "w", "resume": True}, False, "leave --weights, --tokens, --resume out"),
+        ({"read": ReadOptions(page=1)}, False, "leave --page out"),
+    ],
+)
+def test_a_merge_takes_no_option_of_embedding(more: dict[str, Any], dry_run: bool, words: str) -> None:
+    EmbedOptions(("a.npy",), "f.npy", force=True).check_merge(dry_run=False)
+    with pytest.raises(UsageError, match=words):
+        EmbedOptions(("a.npy",), "f.npy", **more).check_merge(dry_run=dry_run)
+
+
+def test_a_wrong_tile_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="--tile '0' is not SIZE"):
+        EmbedOptions(("in",), "f.npy", tile="0")
+
+
+def test_images_for_a_saved_classifier_pass_the_early_checks(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    options = ClassifyOptions((str(tmp_path),), classifier="c.safetensors")
+    check_features(options, weights=options.classifier)
+
+
+def test_files_of_earlier_groups_are_named(tmp_path: Path) -> None:
+    for name in ("clusters.csv", "report.html", "selected.txt", "duplicates.csv"):
+        (tmp_path / name).write_text("")
+    options = ClusterOptions(out=str(tmp_path / "clusters.csv"), report="none")
+    assert [path.name for path in options.older()] == ["selected.txt", "report.html"]
+    assert ClusterOptions(out=str(tmp_path / "new.csv"), report="none").older() == []
+
+
+def test_a_dash_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="- is stdout in `embed` alone"):
+        ClassifyOptions(("f.npy",), labels=("few.csv",), out="-").check_outputs()
+    with pytest.raises(UsageError, match="- is stdout in `embed` alone"), claimed(folder=Path("-")):
+        pass
+
+
+def test_nul_without_stdin_is_refused() -> None:
+    """Without the `-` the paths in the pipe would be ignored, and other images taken."""
+    with pytest.raises(UsageError, match="name - as input"):
+        find_images(["."], null=True)
+    with pytest.raises(UsageError, match="name - as input"):
+        takes_features(FeatureInputs(("f.npy",), read=ReadOptions(null=True)))
+    with pytest.raises(UsageError, match="name - as input"):
+        SearchOptions(("a.png",), null=True)
+
+
+def test_python_callers_may_give_paths_lists_and_one_input(tmp_path: Path) -> None:
+    options = EmbedOptions(tmp_path, out=tmp_path / "f.npy", weights=tmp_path)  # type: ignore[arg-type]
+    assert (options.inputs, options.out, options.weights) == ((str(tmp_path),), str(tmp_path / "f.npy"), str(tmp_path))
+    assert EmbedOptions("images").inputs == ("images",)  # type: ignore[arg-type]
+    assert SegmentOptions([tmp_path], out=tmp_path).inputs == (str(tmp_path),)  # type: ignore[arg-type]
+    assert ClassifyOptions("f.npy", labels="few.csv").labels == ("few.csv",)  # type: ignore[arg-type]
+    assert SearchOptions(tmp_path / "a.png", box=(0, 0, 9, 9)).queries == (str(tmp_path / "a.png"),)  # type: ignore[arg-type]
+    assert TrainOptions(tmp_path, load_recipe("grey")).inputs == (str(tmp_path),)  # type: ignore[arg-type]
+    assert ReadOptions(include="*.png", channels=(0, 1)).include == ("*.png",)  # type: ignore[arg-type]
+    assert ExportOptions(tmp_path, out=tmp_path).weights == str(tmp_path)  # type: ignore[arg-type]
