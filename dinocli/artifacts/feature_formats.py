@@ -44,10 +44,11 @@ def feature_outputs(target: Path) -> tuple[Path, Path]:
 
 
 def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
-    """Raise `UsageError` if the output, or another file of its stem, exists and neither flag allows it."""
-    if force:
-        return
-    if target.exists() and not resume:
+    """Raise `UsageError` if the output exists and neither flag allows it.
+
+    It is also raised if a feature file of the same stem exists, which would lose its `.json` and names.
+    """
+    if target.exists() and not (resume or force):
         way = "remove it" if target.is_dir() else "add --force to replace it"
         raise UsageError(f"{target} is there already; {way}, or choose another --out")
     for other in (target.with_suffix(suffix) for suffix in FEATURE_SUFFIXES if suffix != target.suffix):

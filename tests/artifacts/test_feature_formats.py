@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 
 from dinocli.artifacts import feature_formats
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
-from dinocli.errors import WeightsError
+from dinocli.artifacts.feature_formats import check_free
+from dinocli.errors import UsageError, WeightsError
 from dinocli.tasks.embed.embed import embed
 from tests.tasks.embed.drive import job, write_images
 
@@ -81,3 +82,11 @@ def test_a_text_file_named_npy_gets_no_advice_to_trust_it(tmp_path: Path) -> Non
     with pytest.raises(WeightsError) as caught:
         open_features(tmp_path / "f.npy")
     assert "trust" not in str(caught.value)
+
+
+def test_force_replaces_no_description_of_another_file(tmp_path: Path) -> None:
+    for name in ("f.npy", "f.json"):
+        (tmp_path / name).write_text("{}")
+    check_free(tmp_path / "f.npy", force=True)
+    with pytest.raises(UsageError, match=r"f\.npy is there already and f\.json describes it"):
+        check_free(tmp_path / "f.csv", force=True)
