@@ -50,7 +50,7 @@ SMALLER = (
 
 NOTES = (
     "The method is unsupervised: a mask shows what stands out in the features, not what it is.",
-    "The background of a label map is 0; segments.csv has a row for each region.",
+    "The background of a label map is 0; segments.csv has a row for each region, and segment 0 for an empty image.",
 )
 
 
