@@ -11,7 +11,7 @@ import numpy as np
 from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Mask, Pixels
-from dinocli.errors import DataError
+from dinocli.errors import DataError, first_line
 
 NO_PREAMBLE = "not a DICOM file: its preamble is missing; rewrite it by pydicom: dcmread(NAME, force=True).save_as"
 
@@ -86,7 +86,7 @@ def _stored_values(source: Source, frame: int, *, whole: bool) -> Pixels:
         except ValueError:
             pixels = pixel_array(dcmread(decoder_input(source)), index=frame)
     except RuntimeError as error:  # a compression that no installed package decodes
-        reason = _first_line(error)
+        reason = first_line(error)
         raise DataError(f"its compression cannot be read here ({reason}): pip install 'pylibjpeg[all]'") from None
     return pixels
 
@@ -167,7 +167,3 @@ def _size(header: Any) -> tuple[int, int]:
 
 def _frames(header: Any) -> int:
     return int(header.get("NumberOfFrames") or 1)
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join((str(error).strip().splitlines() or [""])[0].split())[:120]

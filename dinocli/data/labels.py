@@ -130,7 +130,7 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
         if not is_utf8(text):
             text = windows_text(text)
             note(f"{path} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if labels look wrong")
-        rows = parse_table(text, wanted="path")
+        rows = parse_table(text)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the labels {path}: {error}; give `folder` or a CSV") from None
     header = rows[0].cells if rows else []

@@ -76,13 +76,13 @@ def _has_columns(first: str) -> bool:
     """Return whether the first line of a list is a table row: several cells, with a path column or an existing file."""
     if os.path.lexists(first) or not any(mark in first for mark in SEPARATORS):
         return False
-    cells = [column_name(cell) for row in parse_table(first, wanted="path")[:1] for cell in row.cells]
+    cells = [column_name(cell) for row in parse_table(first)[:1] for cell in row.cells]
     return len(cells) > 1 and (not set(PATH_COLUMNS).isdisjoint(cells) or os.path.lexists(_existing(cells[0])))
 
 
 def _table_paths(text: str, path: str) -> Iterator[str]:
     try:
-        rows = parse_table(text, wanted="path")
+        rows = parse_table(text)
     except csv.Error as error:
         raise DataError(f"cannot read the table {path!r}: {error}; save it as text, one path a line") from error
     header = [column_name(cell) for cell in rows[0].cells] if rows else []

@@ -86,13 +86,13 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def parse_table(text: str, *, wanted: str) -> list[TableRow]:
+def parse_table(text: str) -> list[TableRow]:
     """Split a table into rows; empty rows are left out.
 
     Args:
-        text: Text of the file. A first line ``sep=;`` defines the separator, as in spreadsheets.
-        wanted: Name of a column. Of comma, semicolon, tab and bar, the separator is the one with which the first row
-            has this column, else the one that gives the most cells.
+        text: Text of the file. A first line ``sep=;`` defines the separator, as in spreadsheets. Else, of comma,
+            semicolon, tab and bar, it is the one with which the first row has a column `path`, or the one that gives
+            the most cells.
 
     Raises:
         csv.Error: Unbalanced quotes.
@@ -103,7 +103,7 @@ def parse_table(text: str, *, wanted: str) -> list[TableRow]:
     if lines[0].lower().startswith("sep=") and len(lines[0].rstrip()) <= 5:
         separator, skipped, lines = lines[0][4:5], 1, lines[1:]
     first = next((line for line in lines if line.strip()), "")
-    separator = separator or _separator(first, wanted)
+    separator = separator or _separator(first)
     reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=separator, skipinitialspace=True, strict=False)
     rows, line = [], 1 + skipped
     for cells in reader:
@@ -114,9 +114,9 @@ def parse_table(text: str, *, wanted: str) -> list[TableRow]:
     return rows
 
 
-def _separator(first: str, wanted: str) -> str:
+def _separator(first: str) -> str:
     cells_by = {separator: next(csv.reader([first], delimiter=separator), []) for separator in SEPARATORS}
-    with_column = [s for s, cells in cells_by.items() if wanted in [cell.strip().casefold() for cell in cells]]
+    with_column = [s for s, cells in cells_by.items() if "path" in [cell.strip().casefold() for cell in cells]]
     return max(with_column or SEPARATORS, key=lambda separator: len(cells_by[separator]))
 
 

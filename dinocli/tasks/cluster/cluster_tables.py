@@ -57,7 +57,7 @@ def read_ids(path: Path) -> dict[str, int]:
         DataError: The file is not such a table.
     """
     try:
-        rows = parse_table(path.read_text(encoding="utf-8-sig"), wanted="path")
+        rows = parse_table(path.read_text(encoding="utf-8-sig"))
         header = rows[0].cells
         name_column, group_column = header.index("path"), header.index("cluster")
         groups = {row.cells[name_column]: int(row.cells[group_column]) for row in rows[1:]}
