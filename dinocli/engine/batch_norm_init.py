@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
+from dinocli.engine.square_resize import square_batches
 from dinocli.engine.step import Learner
 from dinocli.models.alpha_bn import adapt_statistics
 from dinocli.models.features import extract
@@ -38,10 +38,9 @@ def adapt_batch_norm(
     reporter.stage("adapting batch-norm statistics", 2 * len(chosen))  # two passes
 
     def images() -> Iterator[Tensor]:
-        for batch in loader.batches(chosen, BATCH):
-            reporter.advance(len(batch.rows))
-            square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-            yield normalise(square_BCSS, preprocess.mean, preprocess.std)
+        for square_BCSS, rows in square_batches(loader, chosen, preprocess, BATCH):
+            reporter.advance(len(rows))
+            yield square_BCSS
 
     teacher = learner.teacher.backbone
     distinct = count_distinct(extract(teacher, images(), autocast=None), SAME_COSINE)

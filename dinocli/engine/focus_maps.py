@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinocli.augment.focus import Focus
-from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
 from dinocli.data.region_of_interest import region_mask
+from dinocli.engine.square_resize import square_batches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import eval_mode
 from dinocli.models.rarity_maps import MAPS, rarity_maps
@@ -64,11 +64,10 @@ def _rarity(
     reporter.stage("looking for rare places", len(sample) + count)
 
     def maps(images: Sequence[int]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        for batch in loader.batches(images, BATCH):
-            square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-            _, rarity = rarity_maps(backbone, normalise(square_BCSS, preprocess.mean, preprocess.std), inside_HW)
-            yield rarity, torch.tensor(batch.rows)
-            reporter.advance(len(batch.rows))
+        for square_BCSS, rows in square_batches(loader, images, preprocess, BATCH):
+            _, rarity = rarity_maps(backbone, square_BCSS, inside_HW)
+            yield rarity, torch.tensor(rows)
+            reporter.advance(len(rows))
 
     with eval_mode(backbone), torch.inference_mode():
         builders = {name: BankBuilder() for name in MAPS}

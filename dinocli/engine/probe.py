@@ -24,6 +24,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
+from dinocli.engine.square_resize import square_batches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
 from dinocli.models.frozen_teacher import TeacherWeights
@@ -152,7 +153,7 @@ class Probe:
         return whole_features(self.loader, self.teacher.backbone, indices, of_teacher)[0]
 
     def _whole(self) -> Batches:
-        return _squares(self.loader, self.indices, self.preprocess)
+        return square_batches(self.loader, self.indices, self.preprocess, PROBE_BATCH)
 
     def _defects(self, kind_N: Tensor, drawn_NF: Tensor) -> Batches:
         """Yield each whole image with a synthetic defect."""
@@ -200,7 +201,7 @@ def whole_features(
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Features, list[int]]:
     """Return the features of whole images; see `Probe.features`."""
-    return _features(backbone, _squares(loader, indices, preprocess), advance)
+    return _features(backbone, square_batches(loader, indices, preprocess, PROBE_BATCH), advance)
 
 
 def _features(
@@ -217,13 +218,6 @@ def _features(
 
     # In float32 for any training precision: bfloat16 changed a k-NN accuracy by half a point.
     return extract(backbone, images(), autocast=None, tokens=tokens), read
-
-
-def _squares(loader: Loader, indices: Sequence[int], preprocess: Preprocess) -> Batches:
-    """Yield whole images, resized to the evaluation square."""
-    for batch in loader.batches(indices, PROBE_BATCH):
-        square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
-        yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 
 
 def probe_indices(images: int, count: int, seed: int) -> tuple[list[int], list[int]]:

@@ -6,6 +6,8 @@ kernel.
 Shapes: B images, C channels, S pixels of the square's side.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from dinocli.augment.draw import to_device
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import STRIP_RATIO, Canvas
+from dinocli.data.loader import Loader
 
 CANVAS_PER_SIDE = 2
 """Shorter side of a canvas relative to the side of the square, as in the recipes for training (448 for 224)."""
@@ -43,6 +46,22 @@ def squares(canvases: list[Canvas], preprocess: Preprocess, device: torch.device
     if len(shapes) > 1:
         squares_BCSS = squares_BCSS[to_device(order.argsort(), device)]
     return normalise(squares_BCSS, preprocess.mean, preprocess.std)
+
+
+def square_batches(
+    loader: Loader, indices: Sequence[int], preprocess: Preprocess, size: int
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """Yield whole images of a store at the evaluation square, normalised, (B, C, S, S), with their indices.
+
+    Args:
+        loader: Source of the images; while streaming, unreadable files are left out.
+        indices: Indices of the images in the store.
+        preprocess: Size and normalisation.
+        size: Images per batch.
+    """
+    for batch in loader.batches(indices, size):
+        square_BCSS = resize_square(batch.pixels_BCHW, batch.sizes_B2, preprocess.size)
+        yield normalise(square_BCSS, preprocess.mean, preprocess.std), batch.rows
 
 
 def _resized(canvases: list[Canvas], side: int, device: torch.device) -> Tensor:
