@@ -97,7 +97,8 @@ def open_detector(options: SegmentOptions) -> Detector:
         WeightsError: The folder is missing, damaged, or mixes files of two detectors.
     """
     folder = user_path(options.detector)
-    _check_options(options)
+    given = [name for name in options.read.given() if name in STORED_READING]
+    options.check_settled(f"--detector {options.detector}", ("maps_from",), given)
     record = read_json(folder / DETECTOR_RECORD, DetectorRecord, "save the detector again with --save-detector")
     for name in _FILES:
         path = folder / name
@@ -123,14 +124,3 @@ def open_detector(options: SegmentOptions) -> Detector:
         FittedAnomaly(learnt.banks, learnt.scale, parse_threshold(threshold), feature_kind=kind),
         " ".join(record["sha256"][name] for name in _FILES),
     )
-
-
-def _check_options(options: SegmentOptions) -> None:
-    settled = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", "maps_from")
-    given = [f"--{'from' if name == 'maps_from' else name}" for name in settled if getattr(options, name)]
-    given += [name for name in options.read.given() if name in STORED_READING]
-    given += [f"--{name}" for name in options.method_options if name != "threshold"]
-    if given:
-        raise UsageError(f"--detector {options.detector} settles {', '.join(given)}: leave it out")
-    if options.method not in ("auto", "anomaly"):
-        raise UsageError(f"a detector has --method anomaly, not {options.method}: leave --method out")

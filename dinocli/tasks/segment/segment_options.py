@@ -1,6 +1,6 @@
 """Options and result of `segment`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,22 @@ class SegmentOptions(ImageOptions):
         if folder.exists() and not (folder / DETECTOR_RECORD).is_file():
             raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
         check_free([folder], force=self.force or self.resume, options="--save-detector")
+
+    def check_settled(self, by: str, fields: Iterable[str], others: Iterable[str]) -> None:
+        """Raise `UsageError` for options that an earlier command has settled; the threshold is not settled.
+
+        Args:
+            by: Option that names the earlier result, with its value.
+            fields: Fields that it settles besides those of weights, method and resolution.
+            others: Further given options that it settles.
+        """
+        own = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", *fields)
+        given = [f"--{name.removeprefix('maps_').replace('_', '-')}" for name in own if getattr(self, name)]
+        given += [*others, *(f"--{name}" for name in self.method_options if name != "threshold")]
+        if given:
+            raise UsageError(f"{by} settles {', '.join(given)}: leave it out")
+        if self.method not in ("auto", "anomaly"):
+            raise UsageError(f"{by} has --method anomaly, not {self.method}: leave --method out")
 
     def query_point(self) -> tuple[float, float] | None:
         """Parse `query`; None if it is empty.

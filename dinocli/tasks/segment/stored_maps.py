@@ -35,7 +35,9 @@ class StoredMaps:
     """
 
     def __init__(self, options: SegmentOptions) -> None:
-        _check_options(options)
+        given = [name for name in options.read.given() if name not in ("--max-bad", "--workers")]
+        given += ["IMAGES"] if options.inputs else []
+        options.check_settled(f"--from {options.maps_from}", ("detector", "save_detector"), given)
         self._folder, self.options = MaskFolder(Path(options.maps_from)), options
         manifest = self._folder.read_record()
         if manifest["method"]["name"] != "anomaly":
@@ -81,17 +83,3 @@ class StoredMaps:
                 f"{picture.geometry.grid} where {distances_Fhw.shape[1:]} are; {READ_ADVICE}"
             )
         return self._scale.judge(distances_Fhw, self._threshold)
-
-
-def _check_options(options: SegmentOptions) -> None:
-    """Refuse options that the earlier command determined."""
-    weights = ("weights", "model", "reference", "detector", "save_detector")
-    settled = (*weights, "size", "stride", "tile", "query", "propagate")
-    given = [f"--{name.replace('_', '-')}" for name in settled if getattr(options, name)]
-    given += [name for name in options.read.given() if name not in ("--max-bad", "--workers")]
-    given += [f"--{name}" for name in options.method_options if name != "threshold"]
-    given += ["IMAGES"] if options.inputs else []
-    if given:
-        raise UsageError(f"--from {options.maps_from} settles {', '.join(given)}: leave it out")
-    if options.method not in ("auto", "anomaly"):
-        raise UsageError(f"--from takes up --method anomaly, not {options.method}: leave --method out")
