@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dinocli.report.page import note_html, scrollable, shade
+from dinocli.report.page import scrollable, section, shade
 from dinocli.report.text import cell_text, html_text, number
 
 
@@ -39,8 +39,7 @@ class ConfusionTables:
     def html(self) -> str:
         """Return the section as HTML."""
         tables = "\n".join(scrollable(_table(matrix), f"{self.title}: {matrix.title}") for matrix in self.matrices)
-        heading = f"<h2>{html_text(self.title)}</h2>"
-        return f'<section>\n{heading}\n<div class="matrices">\n{tables}\n</div>{note_html(self.note)}\n</section>'
+        return section(self.title, f'<div class="matrices">\n{tables}\n</div>', self.note)
 
 
 def _table(matrix: ConfusionMatrix) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dinocli.report.page import shade
+from dinocli.report.page import section, shade
 from dinocli.report.text import html_text, number
 
 
@@ -49,12 +49,13 @@ def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
         _row(group, "No group" if group < 0 else groups[group], counts)
         for group, counts in zip(table.groups, table.counts, strict=True)
     )
-    return (
-        '<section>\n<h2>Groups against labels</h2>\n<div class="scroll"><table class="cross">\n'
+    body = (
+        '<div class="scroll"><table class="cross">\n'
         f'<thead><tr><th>Group</th>{head}<th class="number">Images</th></tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
-        '</table></div>\n<p class="note">Number of images of each label in each group. '
-        "Darker cells hold a larger share of the group.</p>\n</section>"
+        "</table></div>"
     )
+    note = "Number of images of each label in each group. Darker cells hold a larger share of the group."
+    return section("Groups against labels", body, note)
 
 
 def _row(group: int, name: str, counts: Sequence[int]) -> str:

@@ -53,10 +53,7 @@ class Table:
             for row in shown
         )
         whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        return (
-            f"<section>\n<h2>{html_text(self.title)}</h2>\n{scrollable(whole, self.title)}{note_html(self.note)}\n"
-            "</section>"
-        )
+        return section(self.title, scrollable(whole, self.title), self.note)
 
 
 class Part(Protocol):
@@ -134,6 +131,7 @@ def shade(count: int, total: int) -> str:
     return f"heat{-(-count * _SHADES // max(total, 1))}"
 
 
-def note_html(note: str) -> str:
-    """Return a note as a paragraph; empty for an empty note."""
-    return f'\n<p class="note">{html_text(note)}</p>' if note else ""
+def section(heading: str, body: str, note: str = "") -> str:
+    """Return HTML as a section with a heading, and a note below it if there is one."""
+    below = f'\n<p class="note">{html_text(note)}</p>' if note else ""
+    return f"<section>\n<h2>{html_text(heading)}</h2>\n{body}{below}\n</section>"

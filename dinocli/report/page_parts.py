@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dinocli.report.chart import Curve, line_chart
-from dinocli.report.page import Cell, note_html, scrollable
+from dinocli.report.page import Cell, scrollable, section
 from dinocli.report.text import html_text, number
 
 
@@ -27,7 +27,7 @@ class Charts:
         if not self.curves:
             return ""
         figures = "\n".join(map(line_chart, self.curves))
-        return f'<section>\n<h2>{html_text(self.heading)}</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
+        return section(self.heading, f'<div class="charts">\n{figures}\n</div>')
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class FactList:
             f"<dt>{html_text(name)}</dt><dd>{html_text(value if isinstance(value, str) else number(value))}</dd>"
             for name, value in self.facts
         )
-        return f"<section>\n<h2>{html_text(self.heading)}</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
+        return section(self.heading, f"<dl>\n{pairs}\n</dl>")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class NoteList:
         if not self.notes:
             return ""
         items = "\n".join(f"<li>{html_text(note)}</li>" for note in self.notes)
-        return f'<section>\n<h2>{html_text(self.heading)}</h2>\n<ul class="notes">\n{items}\n</ul>\n</section>'
+        return section(self.heading, f'<ul class="notes">\n{items}\n</ul>')
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,8 @@ class Sheet:
     def html(self) -> str:
         """Return the section as HTML."""
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
-        caption = html_text(self.caption)
-        picture = scrollable(f'<img alt="{caption}" src="{source}">', self.caption)
-        return f"<section>\n<h2>{caption}</h2>\n{picture}{note_html(self.note)}\n</section>"
+        picture = scrollable(f'<img alt="{html_text(self.caption)}" src="{source}">', self.caption)
+        return section(self.caption, picture, self.note)
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,12 @@ class Listing:
 
     def html(self) -> str:
         """Return the section as HTML."""
-        heading = html_text(self.heading)
         text = "\n".join(map(html_text, self.text.splitlines()))
         shown = scrollable(f"<pre>{text}</pre>", self.heading)
         if self.folded:
-            return f"<section>\n<details><summary>{heading}</summary>\n{shown}\n</details>\n</section>"
-        return f"<section>\n<h2>{heading}</h2>\n{shown}\n</section>"
+            summary = f"<summary>{html_text(self.heading)}</summary>"
+            return f"<section>\n<details>{summary}\n{shown}\n</details>\n</section>"
+        return section(self.heading, shown)
 
 
 def command_line(argv: Sequence[str], of: str = "") -> Listing:

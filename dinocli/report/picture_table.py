@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dinocli.report.page import note_html, scrollable
+from dinocli.report.page import scrollable, section
 from dinocli.report.picture import Picture, data_url
 from dinocli.report.text import cell_text, html_text, middle_ellipsis, visible
 
@@ -79,8 +79,7 @@ class PictureTable:
         body = "\n".join(self._row(place) for place in range(len(self.rows)))
         table = f'<table class="pictures">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
         lead = f'<p class="lead">{html_text(self.lead)}</p>\n' if self.lead else ""
-        shown = scrollable(table, self.title)
-        return f"<section>\n<h2>{html_text(self.title)}</h2>\n{lead}{shown}{note_html(self.note)}\n</section>"
+        return section(self.title, lead + scrollable(table, self.title), self.note)
 
     def _row(self, place: int) -> str:
         row, first = self.rows[place], ""
