@@ -385,7 +385,7 @@ def test_hostile_names_are_names(report: Path, visit: Visit) -> None:
     assert HOSTILE in page.inner_text("#numbers")
     assert page.locator("script").count() == 2
     assert (
-        page.locator("h1 *, dd *, .name :not(.ends, .head, .tail), #viewer-name *, [onerror], img[src=x]").count() == 0
+        page.locator("h1 *, td *, .name :not(.ends, .head, .tail), #viewer-name *, [onerror], img[src=x]").count() == 0
     )
     assert page.inner_text("h1") == "Groups of <b>parts</b>"
 
