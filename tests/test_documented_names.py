@@ -29,8 +29,8 @@ from dinocli.tasks.cluster.cluster_options import (
 from tests.guide import names_in_guide
 from tests.test_docs import CHANGELOG, COMMANDS, DOCUMENTS, GROUP, ROOT
 
-FOREIGN = {"--nnodes", "--nproc-per-node", "--rdzv-endpoint", "--strict", "--dependency"}
-"""Options of torchrun, pip-audit and sbatch."""
+FOREIGN = {"--option", "--nnodes", "--nproc-per-node", "--rdzv-endpoint", "--strict", "--dependency"}
+"""A placeholder, and options of torchrun, pip-audit and sbatch."""
 EVERYWHERE = {"--help", "-h", "--version"}
 INCOMPLETE = ("MissingParameter", "BadOptionUsage")
 """Errors of a command line whose rest the reader adds: `embed --like`."""
