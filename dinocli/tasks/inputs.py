@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from dinocli.artifacts.run_folder import RunFolder, latest_run
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 STORED_READING = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
 """Options of `ReadOptions` that feature files and detectors store: how an image becomes values."""
+
+
+def absolute_input(name: str) -> str:
+    """Return an input as an absolute path, for commands in other working folders; `-` is unchanged."""
+    if name.startswith("@") and not os.path.lexists(name):
+        return f"@{Path(name[1:]).absolute()}"
+    return name if name == "-" else str(Path(name).absolute())
 
 
 def accept_paths(options: "DataclassInstance") -> None:

@@ -16,7 +16,7 @@ from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.feature_inputs import check_features, takes_features
-from dinocli.tasks.inputs import FeatureInputs, ReadOptions
+from dinocli.tasks.inputs import FeatureInputs, ReadOptions, absolute_input
 from dinocli.tasks.search.search_options import SearchOptions
 from dinocli.tasks.segment.segment_options import METHODS_OF_OPTION, MaskOutputs, SegmentOptions
 from dinocli.tasks.train.train_options import TrainOptions
@@ -120,3 +120,14 @@ def test_python_callers_may_give_paths_lists_and_one_input(tmp_path: Path) -> No
     assert TrainOptions(tmp_path, load_recipe("grey")).inputs == (str(tmp_path),)  # type: ignore[arg-type]
     assert ReadOptions(include="*.png", channels=(0, 1)).include == ("*.png",)  # type: ignore[arg-type]
     assert ExportOptions(tmp_path, out=tmp_path).weights == str(tmp_path)  # type: ignore[arg-type]
+
+
+def test_inputs_are_recorded_for_commands_in_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ("-", "in", "@list.txt", "/data/*.tar")
+    assert [absolute_input(name) for name in given] == [
+        "-",
+        str(tmp_path / "in"),
+        f"@{tmp_path / 'list.txt'}",
+        "/data/*.tar",
+    ]

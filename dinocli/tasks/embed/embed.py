@@ -25,6 +25,7 @@ from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import count_rows, write_rows
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
+from dinocli.tasks.inputs import absolute_input
 
 
 def embed(
@@ -207,7 +208,7 @@ def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) 
         "weights": context.info.to_dict(),
         "preprocess": context.preprocess.to_dict(),
         "root": str(context.images.root),
-        "inputs": [name if name == STDOUT else str(Path(name).absolute()) for name in options.inputs],
+        "inputs": [absolute_input(name) for name in options.inputs],
         "run": str(context.run.path.resolve()) if context.run else "",
         "request": request,
         "versions": versions_used(),

@@ -20,6 +20,7 @@ from dinocli.engine.step import Learner
 from dinocli.errors import UsageError
 from dinocli.files import write_atomic
 from dinocli.report.sheet import contact_sheet
+from dinocli.tasks.inputs import absolute_input
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
@@ -39,7 +40,7 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "working_folder": os.getcwd(),
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "inputs": [_from_anywhere(name) for name in options.inputs],
+        "inputs": [absolute_input(name) for name in options.inputs],
         "root": str(context.images.root),
         "naming": options.read.naming() | {"root": options.read.root and str(Path(options.read.root).absolute())},
         "inputs_hash": context.images.digest(),
@@ -57,13 +58,6 @@ def make_manifest(context: TrainContext, plan: TrainPlan) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions_used("kornia"),
     }
-
-
-def _from_anywhere(name: str) -> str:
-    """Return an input as an absolute path, for commands in other working folders; `-` is unchanged."""
-    if name.startswith("@") and not os.path.lexists(name):
-        return f"@{Path(name[1:]).absolute()}"
-    return name if name == "-" else str(Path(name).absolute())
 
 
 def begin_folder(
