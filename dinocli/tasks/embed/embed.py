@@ -21,7 +21,7 @@ from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.models.token_kinds import FITTED
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
+from dinocli.tasks.embed.embed_options import EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import count_rows, write_rows
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
