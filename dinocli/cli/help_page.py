@@ -29,7 +29,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse the words of the command line, with `~` expanded; an option without its value is refused."""
-        if option := emptied_option(args):
+        if not ctx.resilient_parsing and (option := emptied_option(args)):
             raise typer.BadParameter(f"{option} has an empty value; is a shell variable unset?", ctx=ctx)
         return super().parse_args(ctx, list(map(with_home, args)))
 
