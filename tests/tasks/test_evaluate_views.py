@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, embed_views
+from dinocli.tasks.evaluate.augmented_views import SAMPLE, _check_images, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from tests.tasks.drive import Ears
@@ -105,6 +108,16 @@ def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path
     assert any("its images are gone from" in note for note in found.notes)
     assert KEY not in {row.key for row in found.table}
     assert found.verdict is None
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_images_in_an_archive_are_there(home: Path, tmp_path: Path, *, kept: bool) -> None:
+    with tarfile.open(tmp_path / "000.tar", "w") as archive:
+        archive.add(home / "images" / "0-0.png", "0-0.png" if kept else "other.png")
+    file = replace(open_features(home / "feats.npy"), names=["./000.tar/0-0.png"])
+    file = replace(file, meta={**file.meta, "root": str(tmp_path)})
+    with nullcontext() if kept else pytest.raises(DataError, match="images are gone"):
+        _check_images(file)
 
 
 def test_a_baseline_is_read_as_the_features_were(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

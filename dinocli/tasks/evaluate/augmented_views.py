@@ -18,6 +18,7 @@ from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.cache import Decoder
 from dinocli.data.image_list import ImageList
+from dinocli.data.image_source import size_and_mtime
 from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.engine.build_views import probe_crop, view_specs
@@ -116,8 +117,10 @@ def _check_images(file: FeatureFile) -> None:
     root = file.meta.get("root")
     if not root or not file.meta.get("weights"):
         raise DataError("it does not say which images and weights made it")
-    if not Path(root, file.names[0]).is_file():
-        raise DataError(f"its images are gone from {root}")
+    try:
+        size_and_mtime(str(Path(root, file.names[0])))  # of a file, an image in an archive, or a window of a raster
+    except (OSError, DataError):
+        raise DataError(f"its images are gone from {root}") from None
 
 
 def _loader(images: ImageList, preprocess: Preprocess, device: torch.device) -> Loader:
