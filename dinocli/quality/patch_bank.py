@@ -22,8 +22,8 @@ COMMON_FRACTION = 0.3
 """Fraction of the other images that must contain a similar patch for it to be common: a hole or an edge that every part
 has once is common, however few patches of the folder show it; a defect shared by fewer images is not."""
 
-ROUNDING = 1e-5
-"""Squared distance, as a fraction of the usual squared length, up to which patches are equal: none of them is rare."""
+ROUNDING = 2e-6
+"""Squared distance, as a fraction of the squared length, up to which patches are equal: it is rounding in float32."""
 
 _BLOCK_ROWS = 256  # patches compared with all others at a time: fits into the processor's cache
 _BLOCK_SHAPE = 128, 2048  # patches and bank patches compared at a time: fits into the processor's cache
@@ -42,7 +42,7 @@ class PatchBank:
     image_M: NDArray[np.int64]
 
     def nearest(self, features_ND: NDArray[np.float32], image: int) -> NDArray[np.float32]:
-        """Return the distance of each patch of an image to the nearest patch of any other image, (N,)."""
+        """Return the distance of each patch of an image to the nearest patch of any other image, (N,); 0 if equal."""
         others_M = self.image_M != image
         others_MD = self.features_MD if others_M.all() else self.features_MD[others_M]
         # An extra column adds -|b|^2 / 2 to each product a.b, so that |a - b|^2 = |a|^2 - 2 product.
@@ -56,7 +56,9 @@ class PatchBank:
             for start in range(0, len(extended_NE), rows):
                 closest_R = closest_N[start : start + rows]
                 np.maximum(closest_R, (extended_NE[start : start + rows] @ block_EC).max(axis=1), out=closest_R)
-        return _root((features_ND**2).sum(axis=1) - 2 * closest_N)
+        squared_N = (features_ND**2).sum(axis=1)
+        distance_N = squared_N - 2 * closest_N
+        return _root(np.where(distance_N > ROUNDING * squared_N, distance_N, np.float32(0)))
 
 
 def without_rare(features_ND: NDArray[np.float32], image_N: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
