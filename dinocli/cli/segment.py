@@ -146,7 +146,7 @@ Out = Annotated[
     opt.option("--out", "-o", metavar="FOLDER", panel=opt.OUTPUT, help="Folder of the results.", show_default=False),
 ]
 Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also write soft maps as 16-bit PNG.")]
-Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Write soft maps as float32 .npy instead of PNG.")]
+Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Also write soft maps as float32 .npy.")]
 PatchMaps = Annotated[
     bool,
     opt.option(
