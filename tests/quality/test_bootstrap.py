@@ -81,6 +81,15 @@ def test_every_draw_has_as_many_units_as_the_folder() -> None:
     assert drawn.var() == pytest.approx(1 - 1 / 7, rel=0.05)  # of a multinomial count
 
 
+@pytest.mark.parametrize(("units", "draws"), [(1, 3), (8, 2000), (1000, 70), (70_000, 2)])
+def test_samples_are_those_that_are_drawn_one_by_one(units: int, draws: int) -> None:
+    random = np.random.default_rng(5)
+    found = list(resampled_counts(units, draws, seed=5))
+    assert len(found) == draws
+    for counts_U in found:
+        assert np.array_equal(counts_U, np.bincount(random.integers(0, units, units), minlength=units))
+
+
 def test_a_statistic_of_weights_and_a_paired_mean_get_the_same_interval() -> None:
     change_N = np.random.default_rng(0).random(40)
     found = bootstrap(lambda w_N: float(w_N @ change_N / w_N.sum()), 40, draws=2000)
