@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
 
+import torch._dynamo  # noqa: F401 - by optimizers, in each child that trains
+
 import dinocli
 
 ROOT = Path(__file__).resolve().parents[1]

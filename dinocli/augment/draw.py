@@ -7,16 +7,19 @@ Legend: N images of the global batch, V views of a kind, n rows (view-major: all
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from kornia.augmentation import AugmentationBase2D
 from torch import Tensor
+
+if TYPE_CHECKING:  # features need `to_device`, not Kornia
+    from kornia.augmentation import AugmentationBase2D
 
 Params = dict[str, Tensor]
 
 
-def draw(operations: Sequence[AugmentationBase2D], views: int, images: int, key: tuple[int, ...]) -> list[Params]:
+def draw(operations: "Sequence[AugmentationBase2D]", views: int, images: int, key: tuple[int, ...]) -> list[Params]:
     """Draw the parameters of each operation from its own random stream.
 
     Kornia draws from torch's global generator only, so that generator is seeded and restored.

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from dinocli.quality.bootstrap import ScoreInterval, bootstrap
 
@@ -59,6 +58,8 @@ def image_scores(
         Image AUROC, F1 of the defective images, and the fraction of good images with an empty mask (specificity), each
         with a 95 % interval; NaN where one of the classes has no image.
     """
+    from sklearn.metrics import roc_auc_score  # loads for two seconds, and only a ground truth needs it
+
     score, defective, flagged = (np.asarray(values) for values in (score_N, defective_N, flagged_N))
 
     def auroc(weights_N: NDArray[np.float64]) -> float:
