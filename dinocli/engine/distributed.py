@@ -32,12 +32,10 @@ class World:
     Args:
         rank: Rank of this process; only rank 0 writes files and reports.
         size: Number of processes.
-        local_rank: Rank on this machine; also the index of the GPU.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -65,7 +63,7 @@ def join(device: str) -> World:
         )
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
-    return World(dist.get_rank(), size, environment_number("LOCAL_RANK", 0))
+    return World(dist.get_rank(), size)
 
 
 def environment_number(name: str, default: int) -> int:

@@ -21,7 +21,7 @@ from dinocli.errors import UsageError
 def test_a_single_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     world = join("cpu")
-    assert world == World(rank=0, size=1, local_rank=0)
+    assert world == World(rank=0, size=1)
     assert world.is_main
     assert not dist.is_initialized()
     tensor = torch.arange(3.0)
