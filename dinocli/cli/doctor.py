@@ -1,5 +1,6 @@
 """`dinocli doctor`: versions, devices, formats and speed of this machine, also for bug reports."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from dinocli.cli import options as opt
@@ -47,7 +48,7 @@ def doctor(bench: Bench = False, model: BenchModel = "", device: opt.Device = "a
             from dinocli.tasks.train.machine_speed import measure_speed
 
             speed = measure_speed(model or BENCH_MODEL, device, terminal)
-            facts["bench"] = speed.to_dict()
+            facts["bench"] = asdict(speed)
             for line in speed.table():
                 terminal.line(line)
     if terminal.as_json:

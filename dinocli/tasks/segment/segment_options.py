@@ -238,10 +238,6 @@ class MethodUsed:
     reason: str = ""
     parameters: Mapping[str, float | str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data."""
-        return asdict(self) | {"parameters": dict(self.parameters)}
-
 
 @dataclass(frozen=True)
 class SegmentResult:
@@ -278,4 +274,4 @@ class SegmentResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
         scores = {name: dict(zip(("value", "low", "high"), three, strict=True)) for name, three in self.scores.items()}
-        return asdict(self) | {"folder": str(self.folder), "method": self.method.to_dict(), "scores": scores}
+        return asdict(self) | {"folder": str(self.folder), "scores": scores}

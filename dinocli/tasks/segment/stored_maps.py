@@ -4,6 +4,7 @@ The anomaly method stores the distance of each patch to the memory bank, and the
 again for edge refinement and pages; nothing else is computed.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class StoredMaps:
 
     def forecast(self) -> dict[str, Any]:
         """Return the number of images, and the method, as JSON-like data."""
-        return {"out": self.options.out, "images": len(self.inputs.images), **self._method.to_dict()}
+        return {"out": self.options.out, "images": len(self.inputs.images), **asdict(self._method)}
 
     def plan(self) -> SegmentPlan:
         """Return the maps; nothing has to be fitted."""

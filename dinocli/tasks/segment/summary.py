@@ -1,6 +1,7 @@
 """Write tables, COCO, YOLO classes, report and `segment.json` from the journal of a segmentation."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def finish(
             "empty_images": sum(1 for record in journal if not record.regions),
             "bad": len(bad),
             "regions": sum(len(record.regions) for record in journal),
-            "method": method.to_dict(),
+            "method": asdict(method),
             "scores": {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()},
             "confusion": writer.scorer.confusion(),
             "groups": groups,

@@ -2,9 +2,8 @@
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -59,10 +58,6 @@ class MachineSpeed:
     train: float
     parts: dict[str, float]
     bottleneck: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like data."""
-        return asdict(self)
 
     def table(self) -> list[str]:
         """Return text lines: rates, parts of a step, bottleneck."""
