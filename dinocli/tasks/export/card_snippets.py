@@ -91,13 +91,17 @@ _TEMPLATES = {
 def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features."""
     source, about = whole.source, whole.source.preprocess
-    opened = f'Image.open("a.png"){_crop(about)}'
+    crop = cut = ""
+    if box := region_box(about.roi):
+        left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+        crop, cut = f".crop(({left}, {top}, {right}, {bottom}))", f"[{top}:{bottom}, {left}:{right}]"
+    opened = f'Image.open("a.png"){crop}'
     image = f'{opened}.convert("L").convert("RGB")' if about.grey else f'{opened}.convert("RGB")'
     words = {"image": image, "side": about.size, "mean": list(about.mean), "std": list(about.std)}
     coloured, template = has_colours(about), _TEMPLATES[kind]
     if not coloured:
         template = _TIMM_OF_CHANNELS if kind == "timm" else template
-        words["array"] = f'numpy.load("a.npy"){_cut(about)}'
+        words["array"] = f'numpy.load("a.npy"){cut}'
     reading = (_READING if coloured else _READING_OF_CHANNELS).format(**words)
     if whole.reads and not coloured:
         values = "float32" if about.deep else "uint8"
@@ -126,16 +130,6 @@ def channel_words(about: Preprocess) -> str:
     if about.channels == PAGES:
         return f"the {about.in_chans} pages"
     return ", ".join(visible(str(channel)) for channel in about.channels)
-
-
-def _cut(about: Preprocess) -> str:
-    box = region_box(about.roi)
-    return f"[{box[1]}:{box[1] + box[3]}, {box[0]}:{box[0] + box[2]}]" if box else ""
-
-
-def _crop(about: Preprocess) -> str:
-    box = region_box(about.roi)
-    return f".crop(({box[0]}, {box[1]}, {box[0] + box[2]}, {box[1] + box[3]}))" if box else ""
 
 
 def _quoted(text: str) -> str:

@@ -104,11 +104,15 @@ def _opened(options: ExportOptions, reporter: ProgressReporter) -> WholeGraph:
 
 
 def _write(path: Path, kind: str, whole: WholeGraph) -> float:
+    """Write the file or folder, and return the difference of its features, read back, to the original network."""
     source = whole.source
     if kind == "timm":
-        return _write_timm(path, source)
+        save_backbone(path, source.backbone, source.info, source.preprocess)
+        return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)  # loaded as a user will
     if kind == "transformers":
-        return _write_transformers(path, source)
+        write_transformers(path, source.backbone, source.preprocess)
+        backbone, _, _ = load_backbone(str(path), pool=source.backbone.pool_kind)
+        return _compared(backbone, source, backbone.patch * max(1, source.preprocess.size // backbone.patch))
     if kind == "safetensors":
         data, difference = _to_safetensors(source)
     elif kind == "torchscript":
@@ -119,19 +123,6 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
         )
     write_atomic(path, data)
     return difference
-
-
-def _write_timm(path: Path, source: Source) -> float:
-    """Write the folder, and load it with timm as a user will."""
-    save_backbone(path, source.backbone, source.info, source.preprocess)
-    return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)
-
-
-def _write_transformers(path: Path, source: Source) -> float:
-    """Write the folder, and read it back."""
-    write_transformers(path, source.backbone, source.preprocess)
-    backbone, _, _ = load_backbone(str(path), pool=source.backbone.pool_kind)
-    return _compared(backbone, source, backbone.patch * max(1, source.preprocess.size // backbone.patch))
 
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:

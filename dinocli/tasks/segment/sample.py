@@ -60,7 +60,7 @@ class Sample:
             DataError: No image of the sample is readable.
         """
         extractor = extractor_of(self._context, self._options, feature_kind)
-        pictures = extractor.reader.read_images(self._images, self._rows, _threads(self._context))
+        pictures = extractor.reader.read_images(self._images, self._rows, thread_count(self._context.data.workers))
         count, free_bytes = 0, SAMPLE_BYTES
         for number, picture in enumerate(pictures, start=1):
             self._reporter.progress("extracting features", number, len(self._rows))
@@ -77,7 +77,7 @@ class Sample:
         """Return the canvases of at most that many images of the sample, drawn at random, for the anomaly method."""
         drawn = np.random.default_rng(self._options.seed).permutation(self._rows)[:count]
         reader = extractor_of(self._context, self._options, FeatureKind.PATCHES).reader
-        read = reader.read_images(self._images, drawn.tolist(), _threads(self._context))
+        read = reader.read_images(self._images, drawn.tolist(), thread_count(self._context.data.workers))
         return [self._numbered(picture) for picture in read if isinstance(picture, SegmentImage)]
 
     def _numbered(self, picture: SegmentImage) -> SegmentImage:
@@ -98,7 +98,3 @@ def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: F
         query,
         autocast=context.autocast,
     )
-
-
-def _threads(context: EmbedContext) -> int:
-    return thread_count(context.data.workers)

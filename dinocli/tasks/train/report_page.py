@@ -83,6 +83,7 @@ def write_page(
     result, verdict = trained.result, selection.verdict
     score = trained.holdout_probe.score
     pictures, tables = list[Part](), _tables(selection, score)
+    how_to_read = STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ
     if _can_compare(context, trained, selection):
         tables.append(group_table(selection.sides, plan.recipe.run.seed))
         pictures.append(neighbour_table(selection.neighbours, trained.holdout_probe, context.labels))
@@ -101,15 +102,10 @@ def write_page(
             FactList(run_facts(context, plan, trained, selection)),
             command_line(context.options.argv),
             Listing("recipe.toml: every setting, resolved", folder.recipe.read_text("utf-8"), folded=True),
-            NoteList(_how_to_read(context, selection), "How to read this page"),
+            NoteList([*how_to_read, READ_YOURS if selection.labelled else LABEL_SOME], "How to read this page"),
         ],
     )
     write_report(folder.report, page)
-
-
-def _how_to_read(context: TrainContext, selection: Selection) -> list[str]:
-    notes = STUDENT_HOW_TO_READ if context.teacher else HOW_TO_READ
-    return [*notes, READ_YOURS if selection.labelled else LABEL_SOME]
 
 
 def _lead(verdict: Verdict, *, of_student: bool) -> str:
