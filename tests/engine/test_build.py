@@ -187,7 +187,7 @@ def test_the_guard_is_armed_one_window_after_the_heads_warm_up(
     made = build_monitor(recipe, tmp_path, World())
     assert (made.armed_at, made.window) == (armed_at, window)
     assert made.path is not None
-    assert build_monitor(recipe, tmp_path, World(1, 2, 1)).path is None
+    assert build_monitor(recipe, tmp_path, World(1, 2)).path is None
 
 
 def test_settings_of_the_recipe_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_a_single_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_the_first_process_is_the_main_one() -> None:
-    assert [World(rank, 3, rank).is_main for rank in range(3)] == [True, False, False]
+    assert [World(rank, 3).is_main for rank in range(3)] == [True, False, False]
 
 
 def test_error_names_missing_variables_of_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
