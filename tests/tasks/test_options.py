@@ -48,6 +48,26 @@ def test_segment_refuses_what_it_would_ignore(more: dict[str, Any], words: str) 
         SegmentOptions(("in",), **{"out": "masks", **more})
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            {"outputs": MaskOutputs(coco="masks/segments.csv")},
+            "--coco masks/segments.csv is another file of the result",
+        ),
+        ({"save_detector": "masks"}, "--out masks lies in --save-detector masks"),
+        ({"out": "det/masks", "save_detector": "det"}, "--out det/masks lies in --save-detector det"),
+    ],
+)
+def test_outputs_of_segment_do_not_replace_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = SegmentOptions(tmp_path, **{"out": "masks", "weights": "none", **more})
+    with pytest.raises(UsageError, match=words):
+        options.check()
+
+
 def test_each_option_of_a_method_is_known_to_belong_to_it() -> None:
     own = {field.name for method in METHODS.values() for field in fields(method)} & {
         *("objects", "segments", "head", "reference", "threshold", "features")

@@ -1,11 +1,12 @@
 """Options and result of `segment`."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.mask_folder import MaskFolder
+from dinocli.artifacts.mask_folder import RESULT_FILES, MaskFolder
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, check_free
@@ -178,6 +179,9 @@ class SegmentOptions(ImageOptions):
         """Raise `UsageError` if an output exists and neither --resume nor --force was given."""
         MaskFolder(Path(self.out)).check_free(resume=self.resume, force=self.force)
         coco = [Path(self.outputs.coco)] if self.outputs.coco else []
+        others = {os.path.abspath(Path(self.out, name)) for name in (*RESULT_FILES, "segment.json")}
+        if coco and os.path.abspath(coco[0]) in others:
+            raise UsageError(f"--coco {coco[0]} is another file of the result; choose another name")
         check_free(coco, force=self.force or self.resume, options="--coco")
 
     def check_detector(self) -> None:
@@ -185,6 +189,8 @@ class SegmentOptions(ImageOptions):
         if not self.save_detector:
             return
         folder = Path(self.save_detector)
+        if Path(os.path.realpath(self.out)).is_relative_to(os.path.realpath(folder)):
+            raise UsageError(f"--out {self.out} lies in --save-detector {folder}, which is replaced: choose another")
         if self.method not in ("auto", "anomaly") or self.propagate or self.maps_from or self.detector:
             raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
         if folder.exists() and not (folder / DETECTOR_RECORD).is_file():
