@@ -147,6 +147,7 @@ def test_a_baseline_is_read_as_the_features_were(home: Path, tmp_path: Path, mon
     read = options.read
     assert (read.roi, read.page, read.channels, read.nodata, read.z) == ("0,0,8,8", 1, (0,), (7.0,), None)
     assert read.range == "fixed:3.0,90.5"
+    assert options.model == ""
     (warning,) = [line for line in ears.warnings if "different" in line]
     for name in ("--tokens", "--channels", "--page", "--nodata", "--roi", "--range"):
         assert name in warning

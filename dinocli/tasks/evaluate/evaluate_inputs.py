@@ -105,6 +105,7 @@ def _baseline(options: EvaluateOptions, features: FeatureFile, reporter: Progres
         embed_options(options),
         inputs=("-",),
         weights=options.baseline,
+        model=options.model if options.baseline == "none" or Path(options.baseline).is_file() else "",
         tokens=features.meta.get("tokens", "pooled"),
         layers=features.meta.get("layers", 1),
         tile=features.meta.get("tile", ""),
