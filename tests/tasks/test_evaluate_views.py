@@ -7,6 +7,7 @@ import tarfile
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, _check_images, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
+from dinocli.tasks.evaluate.evaluate_inputs import _baseline
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from tests.tasks.drive import Ears
 from tests.tasks.search.test_search import home, job
@@ -147,11 +149,19 @@ def test_a_baseline_is_read_as_the_features_were(home: Path, tmp_path: Path, mon
     read = options.read
     assert (read.roi, read.page, read.channels, read.nodata, read.z) == ("0,0,8,8", 1, (0,), (7.0,), None)
     assert read.range == "fixed:3.0,90.5"
-    assert options.model == ""
     (warning,) = [line for line in ears.warnings if "different" in line]
     for name in ("--tokens", "--channels", "--page", "--nodata", "--roi", "--range"):
         assert name in warning
     assert "--z" not in warning
+
+
+def test_a_model_is_named_for_a_baseline_of_tensors_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.tasks.evaluate.evaluate_inputs.embed_temporarily", lambda options, *_: options)
+    file, tensors = open_features(home / "feats.npy"), str(home / "weights.safetensors")
+    for baseline, model in ((tensors, "test_vit"), ("none", "test_vit"), ("runs/x", ""), ("timm/resnet18", "")):
+        asked = EvaluateOptions((str(home / "images"),), weights=tensors, model="test_vit", baseline=baseline)
+        embedding: Any = _baseline(asked, file, ProgressReporter())
+        assert (embedding.weights, embedding.model) == (baseline, model)
 
 
 def test_images_are_embedded_and_so_is_a_baseline_of_weights(home: Path) -> None:
