@@ -63,7 +63,7 @@ def test_outputs_of_segment_do_not_replace_one_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = SegmentOptions(tmp_path, **{"out": "masks", "weights": "none", **more})
+    options = SegmentOptions((str(tmp_path),), **{"out": "masks", "weights": "none", **more})
     with pytest.raises(UsageError, match=words):
         options.check()
 
