@@ -10,6 +10,7 @@ import dinocli
 from dinocli.config.load import load_recipe
 from tests.engine.learners import TINY
 from tests.networks import TWO_BLOCKS
+from tests.shortcuts import FEW_PICTURES, replace_values
 from tests.tasks.embed.drive import write_images
 
 ORDER = (
@@ -51,7 +52,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 def run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tests, told = examples(name), list[str]()
     with monkeypatch.context() as patch:
-        patch.setattr("dinocli.quality.auto_k.K_CANDIDATES", (2, 3))
+        replace_values(patch, {"dinocli.quality.auto_k.K_CANDIDATES": (2, 3), **FEW_PICTURES})
         if name != "load_recipe":  # whatever an example trains is tiny
             patch.setattr(dinocli, "load_recipe", lambda layers=(), more=(): load_recipe(["grey"], [*more, *SMALL]))
         for test in tests:

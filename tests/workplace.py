@@ -73,7 +73,7 @@ def type_in(line: str, folder: Path) -> None:
     if ">" in words:
         words, out = words[: words.index(">")], str(folder / words[words.index(">") + 1])
     if words[0] == "dinocli" and not {"|", "&&", ";"} & {*words}:
-        ended = start_warm(*words[1:], cwd=folder, stdout=out).wait(600)
+        ended = start_warm(*words[1:], cwd=folder, stdout=out, replaced={}).wait(600)
         assert ended.code == 0, f"{line}\n{ended.err}"
         return
     env = environment({"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"})

@@ -15,12 +15,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.forks import FORKS, environment
 from tests.networks import FOUR_BLOCKS, TWO_BLOCKS
+from tests.shortcuts import FEW_PICTURES, replace_values
 
 TINY = (
     *("--weights", "none", "--model", TWO_BLOCKS, "--recipe", "grey"),
@@ -59,6 +62,7 @@ def warm(
     env: Mapping[str, str] | None = None,
     stdout: str = "",
     stderr: str = "",
+    replaced: Mapping[str, Any] = FEW_PICTURES,
 ) -> Result:
     """Run `dinocli ARGUMENTS` in a process that has torch already.
 
@@ -69,8 +73,10 @@ def warm(
         env: More environment, for what is read late. PYTHON is what the command takes for its interpreter.
         stdout: A device to write to instead of a file, such as a terminal.
         stderr: Likewise.
+        replaced: Values of the package that the command finds replaced, by name. A run draws few pictures.
     """
-    return start_warm(*arguments, cwd=cwd, stdin=stdin, env=env, stdout=stdout, stderr=stderr).wait()
+    streams = {"stdout": stdout, "stderr": stderr}
+    return start_warm(*arguments, cwd=cwd, stdin=stdin, env=env, replaced=replaced, **streams).wait()
 
 
 class Running:
@@ -108,6 +114,7 @@ def start_warm(
     env: Mapping[str, str] | None = None,
     stdout: str = "",
     stderr: str = "",
+    replaced: Mapping[str, Any] = FEW_PICTURES,
 ) -> Running:
     """Start a command as `warm` does, and come back at once."""
     streams = cwd / ".streams"
@@ -115,13 +122,16 @@ def start_warm(
     number = len(list(streams.iterdir()))
     (streams / f"{number}.in").write_bytes(stdin)
     out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
-    given = (list(map(str, arguments)), str(cwd), str(streams / f"{number}.in"), str(out), str(err), environment(env))
+    paths = (str(cwd), str(streams / f"{number}.in"), str(out), str(err))
+    given = (list(map(str, arguments)), *paths, environment(env), dict(replaced))
     process = FORKS.Process(target=_child, args=given)
     process.start()
     return Running(process, out, err)
 
 
-def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str]) -> None:
+def _child(
+    arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str], replaced: dict[str, Any]
+) -> None:
     from dinocli import files
     from dinocli.cli.app import main
 
@@ -135,6 +145,7 @@ def _child(arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: 
     sys.stdin = io.TextIOWrapper(open(stdin, "rb"))  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv, sys.executable = ["dinocli", *arguments], env.get("PYTHON", sys.executable)
+    replace_values(pytest.MonkeyPatch(), replaced)
     try:
         main()
     finally:

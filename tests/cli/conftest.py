@@ -52,5 +52,5 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(images: Path, home: Path) -> Result:
-    """A whole run."""
-    return warm("pretrain", images, *TINY, "--steps", "10", cwd=home)
+    """A whole run, with all of its pictures."""
+    return warm("pretrain", images, *TINY, "--steps", "10", cwd=home, replaced={})

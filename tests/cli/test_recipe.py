@@ -15,6 +15,7 @@ from dinocli.cli.multi_gpu import without_gpus
 from dinocli.config.load import load_recipe, recipe_folder, recipe_names, with_values
 from dinocli.errors import RecipeError
 from tests.cli.commands import TINY, Result, dinocli, warm
+from tests.shortcuts import UNMEASURED
 
 KEYS = [
     f"{section}.{key}"
@@ -112,7 +113,7 @@ def other_value(key: str) -> str:
 
 
 def dry_run(images: Path, cwd: Path, *arguments: str) -> dict[str, Any]:
-    done = warm("pretrain", images, *TINY, "--dry-run", "--json", *arguments, cwd=cwd)
+    done = warm("pretrain", images, *TINY, "--dry-run", "--json", *arguments, cwd=cwd, replaced=UNMEASURED)
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)["recipe"]
     return found

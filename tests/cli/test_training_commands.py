@@ -14,12 +14,14 @@ from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from tests.cli.commands import TINY, Result, make_images, warm
 from tests.engine.learners import PREPROCESS
+from tests.shortcuts import UNMEASURED
 
 BASE_RECIPES = {"pretrain": [], "finetune-ssl": ["gentle"]}
 
 
 def recipe_of(images: Path, command: str, *more: str) -> dict[str, Any]:
-    done = warm(command, images, *TINY, "--steps", "4", "--dry-run", "--json", *more, cwd=images.parent)
+    asked = ("--steps", "4", "--dry-run", "--json", *more)
+    done = warm(command, images, *TINY, *asked, cwd=images.parent, replaced=UNMEASURED)
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)["recipe"]
     return found
@@ -50,7 +52,8 @@ def test_without_a_recipe_the_weakest_changes_are_used(
 ) -> None:
     images = make_images(tmp_path / "images")
     bare = [word for word in TINY if word not in ("--recipe", "grey")]
-    done = warm(command, images, *bare, *(["--recipe", named] if named else []), "--dry-run", "--json", cwd=tmp_path)
+    asked = (*(["--recipe", named] if named else []), "--dry-run", "--json")
+    done = warm(command, images, *bare, *asked, cwd=tmp_path, replaced=UNMEASURED)
     assert done.code == 0, done.err
     views, asked = json.loads(done.out)["recipe"]["views"], load_recipe(expected).model_dump(mode="json")["views"]
     for key in ("brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "vflip"):

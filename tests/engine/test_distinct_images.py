@@ -10,6 +10,7 @@ import pytest
 from dinocli.engine.distinct_images import RUN, SAMPLE, stretches
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
+from tests.shortcuts import FEW_PICTURES, replace_values
 from tests.tasks.drive import Ears, job
 from tests.tasks.test_resume import tiny_vit
 from tests.tasks.train.test_train import SHORT
@@ -28,7 +29,10 @@ def test_a_sample_consists_of_consecutive_images_across_the_folder(images: int) 
         assert sum(b - a == 1 for a, b in itertools.pairwise(chosen)) == SAMPLE - SAMPLE // RUN
 
 
-def test_a_run_reports_and_stores_the_number_of_distinct_images(tmp_path: Path) -> None:
+def test_a_run_reports_and_stores_the_number_of_distinct_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_values(monkeypatch, FEW_PICTURES)
     images = write_textures(tmp_path / "images", each=3, side=64)
     for path in sorted(images.rglob("*.png")):
         for number in range(3):

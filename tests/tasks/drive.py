@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import pytest
 import torch
 
 from dinocli.errors import Interrupted
@@ -17,6 +18,7 @@ from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
 from tests.forks import FORKS
 from tests.networks import TWO_BLOCKS
+from tests.shortcuts import FEW_PICTURES, replace_values
 
 PATIENCE = 120.0
 
@@ -56,6 +58,7 @@ def job(
 
 def _child(what: TrainOptions, rank: int, world: int, port: int, shot: tuple[int, int] | None) -> None:
     torch.set_num_threads(1)
+    replace_values(pytest.MonkeyPatch(), FEW_PICTURES)
     if world > 1:
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank}
         os.environ.update({key: str(value) for key, value in where.items()})

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.errors import UsageError
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
+from tests.shortcuts import FEW_PICTURES, replace_values
 from tests.tasks.drive import job, processes
 from tests.textures import write_textures
 
@@ -47,6 +48,13 @@ EXTRAS = (
 """Everything that the plain run has not, and that leaves something to remember."""
 
 SLOW = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures_in_all_runs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        replace_values(patch, FEW_PICTURES)
+        yield
 
 
 @pytest.fixture(scope="module")

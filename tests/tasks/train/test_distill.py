@@ -24,6 +24,7 @@ from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.train import train
 from tests.engine.learners import PREPROCESS
+from tests.shortcuts import FEW_PICTURES, UNMEASURED, replace_values
 from tests.tasks.drive import Ears, job, processes
 from tests.textures import write_textures
 
@@ -161,7 +162,10 @@ def test_prototypes_are_the_teachers_and_never_move(learnt: TrainResult) -> None
     assert not last["center"].any()
 
 
-def test_a_resumed_run_ends_bit_equal(images: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_bit_equal(
+    images: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_values(monkeypatch, FEW_PICTURES)
     settings = [*SHORT, f"model.teacher={teacher}"]
     assert train(job(images, tmp_path / "whole", settings))
     assert processes(job(images, tmp_path / "cut", settings), shot=(4, signal.SIGKILL)) == [-signal.SIGKILL]
@@ -179,7 +183,10 @@ def _equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_dry_run_names_the_teacher(images: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_dry_run_names_the_teacher(
+    images: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_values(monkeypatch, UNMEASURED)
     asked = job(images, tmp_path / "run", [*SHORT, f"model.teacher={teacher}"])
     found = dry_run(asked, ProgressReporter())
     assert found is not None
@@ -193,7 +200,10 @@ def test_a_dry_run_names_the_teacher(images: Path, teacher: Path, tmp_path: Path
 PLAIN = {"model.teacher": "", "loss.teacher_feature": 0, "loss.teacher_patches": 0}
 
 
-def test_another_range_than_the_teachers_is_told(images: Path, teacher: Path, tmp_path: Path) -> None:
+def test_another_range_than_the_teachers_is_told(
+    images: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_values(monkeypatch, UNMEASURED)
     ears = Ears()
     settings = [*SHORT, f"model.teacher={teacher}", "data.range=fixed:0,200"]
     dry_run(job(images, tmp_path / "run", settings), ears)

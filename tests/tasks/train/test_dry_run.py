@@ -14,6 +14,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.dry_run import dry_run
 from dinocli.tasks.train.train_options import TrainOptions
+from tests.shortcuts import UNMEASURED, replace_values
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 
@@ -34,6 +35,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOptions:
+    replace_values(monkeypatch, UNMEASURED)
     monkeypatch.setattr("dinocli.tasks.train.dry_run.measure_costs", lambda *_: COSTS)
     probes = ("guard.weight_interpolation=[1.0]", "guard.synthetic_defects=true")
     settings = (*PLAIN, *probes, "head.init=random", "dino.center_batches=0")

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dinocli.models.weights import load_backbone
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.train import train
+from tests.shortcuts import FEW_PICTURES, replace_values
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
 
@@ -48,6 +50,14 @@ LEARNING = (
     "guard.probe_images=24",
 )
 SHORT = ("run.steps=8", "guard.every=0.25", "guard.window=0.25", "run.log_every=1", "guard.probe_images=8")
+
+
+@pytest.fixture(autouse=True)
+def few_pictures() -> Iterator[None]:
+    """Only `learnt`, which is made before, has all pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        replace_values(patch, FEW_PICTURES)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +90,7 @@ def said(few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResu
     labels = str(home / "labels.csv")
     asked = job(images, home / "run", [*SHORT, "run.steps=2", "data.max_bad=2"], labels=labels)  # a number, too
     with pytest.MonkeyPatch.context() as patch:
+        replace_values(patch, FEW_PICTURES)
         patch.chdir(home)
         result = train(asked, ears)
     assert result is not None
@@ -287,12 +298,13 @@ class StepsDone(Exception):
     """Ends a run whose steps are all that is looked at."""
 
 
+def end(*_: Any) -> None:
+    raise StepsDone
+
+
 def test_another_seed_is_another_run_and_the_same_is_the_same(
     said: tuple[TrainResult, Ears], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(*_: Any) -> None:
-        raise StepsDone
-
     monkeypatch.setattr("dinocli.tasks.train.train.select", end)
     losses = {"a": [row["loss"] for row in metrics(said[0].folder) if "loss" in row]}
     for name, seed in (("b", 0), ("c", 1)):
@@ -329,6 +341,7 @@ def test_minutes_become_steps_that_are_kept(few: Path, tmp_path: Path) -> None:
 def test_labels_that_no_time_is_left_for_are_named(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Costs(head_step=0.1, step=0.1, forward=0.001, probe_image=0.003)
     monkeypatch.setattr("dinocli.tasks.train.budget.measure_costs", lambda *_: measured)
+    monkeypatch.setattr("dinocli.tasks.train.report_page.MIN_COMPARED_IMAGES", 4)
     asked = job(few, tmp_path / "run", [*SHORT, "guard.every=1.0", "run.steps=1"], labels="folder")
     ears = Ears()
     started = time.monotonic() - 3599.0  # the command began an hour ago
@@ -400,7 +413,7 @@ def test_the_best_interpolation_with_the_start_is_kept(
     assert change, "for the share of rare patches in `embed`"
 
 
-def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
+def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run so hot that its features only get narrower."""
     hot = ("run.steps=10", "guard.every=0.1", "guard.patience=0.3", "guard.window=0.1", "guard.stop=false")
     harm = ("optim.lr=0.05", "optim.head_lr=0.05", "dino.teacher_momentum=0.5")
@@ -411,9 +424,10 @@ def test_a_run_ends_when_nothing_gets_better(few: Path, tmp_path: Path) -> None:
     assert outcome.best_step <= outcome.steps - 3
     assert any(line == f"ended at step {outcome.steps} of 10: {STALLED}" for line in ears.lines)
     assert run_json(tmp_path / "run")["status"] == "finished"
-    patient = train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0", "guard.every=0.5"]))
-    assert patient is not None
-    assert patient.steps == 10
+    monkeypatch.setattr("dinocli.tasks.train.train.select", end)
+    with pytest.raises(StepsDone):
+        train(job(few, tmp_path / "patient", [*SHORT, *hot, *harm, "guard.patience=1.0", "guard.every=0.5"]))
+    assert metrics(tmp_path / "patient")[-1]["step"] == 10
 
 
 def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_networks(few: Path, tmp_path: Path) -> None:
