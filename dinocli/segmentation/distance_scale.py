@@ -9,7 +9,7 @@ A distance is corrected in three steps:
 - *threshold*: see `DistanceScale.line`. It can reject all images or none.
 
 Distances of two kinds of features, fine and coarse, are added: a region is detected by their weighted sum, and outlined
-by the fine distances, or by the coarse ones if these alone would have detected it and the fine ones alone not.
+as in `outlined`.
 
 The input is distances, not features, so `segment --from` applies another threshold to stored distances.
 
@@ -23,12 +23,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum, uniform_filter
+from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 from scipy.special import expit
 
 from dinocli.quality.image_scores import image_score
 from dinocli.segmentation.anomaly_threshold import Threshold, good_line, mixed_line
 from dinocli.segmentation.method import PatchMaps
+from dinocli.segmentation.peak_outlines import outlined
 
 EXPONENTIAL_FALSE_RATE = 0.01
 """Target fraction of good images with a patch above the threshold, for an exponential tail. Real tails are heavier: a
@@ -242,31 +243,6 @@ def without_place(
     """Return the distances of one image, corrected for position only."""
     without = map_hw - resampled(place_PP, map_hw.shape)
     return np.asarray(without / resampled(spread_PP, map_hw.shape), np.float32)
-
-
-def outlined(
-    far_hw: NDArray[np.float32], line: float, far_Fhw: NDArray[np.float32], lines_F: Sequence[float]
-) -> NDArray[np.float32]:
-    """Scale each peak above the threshold so that 0.5 is half its height; all other values are at most 0.5.
-
-    A patch has a receptive field beyond its cell, so an anomaly has a halo; its edge is where the peak falls to half.
-    The halo of coarse distances is several times as wide as a small defect, so peaks of fine distances are outlined
-    unless only the coarse ones are above their own threshold.
-
-    Args:
-        far_hw: Corrected distances, around 0, or their weighted sum.
-        line: Threshold. A connected part counts if its maximum exceeds it; parts are cut at half the threshold.
-        far_Fhw: Corrected distances of each kind of features, whose peaks are outlined.
-        lines_F: Threshold of each kind alone.
-    """
-    parts_hw, count = label(far_hw > line / 2, structure=np.ones((3, 3)))
-    numbers = np.arange(1, count + 1)
-    above = np.append(False, maximum(far_hw, parts_hw, numbers) > line)[parts_hw]
-    peak_Fhw = np.stack([np.append(0, maximum(map_hw, parts_hw, numbers))[parts_hw] for map_hw in far_Fhw])
-    coarse_hw = (peak_Fhw[0] < lines_F[0]) & (peak_Fhw[-1] > lines_F[-1])
-    height_hw, peak_hw = (np.where(coarse_hw, maps_Fhw[-1], maps_Fhw[0]) for maps_Fhw in (far_Fhw, peak_Fhw))
-    capped_hw = (far_hw / line).clip(0, 0.5)
-    return np.where(above, (height_hw / peak_hw.clip(1e-9)).clip(0, 1), capped_hw).astype(np.float32)
 
 
 def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

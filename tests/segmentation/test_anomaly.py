@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from dinocli.errors import DataError, UsageError
-from dinocli.segmentation.anomaly import Anomaly, distances
+from dinocli.segmentation.anomaly import COARSE_SMOOTHING, Anomaly, distances
 from dinocli.segmentation.anomaly_threshold import good_line, mixed_line
 from dinocli.segmentation.distance_scale import (
     COARSE_WEIGHT,
@@ -15,10 +16,10 @@ from dinocli.segmentation.distance_scale import (
     coarse_weight,
     corrected,
     corrected_kinds,
-    outlined,
     typical_places,
 )
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.peak_outlines import outlined
 
 DEFECT = (slice(6, 9), slice(4, 8))
 
@@ -140,6 +141,28 @@ def test_a_peak_of_the_sum_is_outlined_by_the_fine_distances() -> None:
     assert np.nonzero(outlined(fine + coarse, 2.0, both, [1.0, 1.4])[0] > 0.5)[0].tolist() == [6, 7]
     alone = np.nonzero(outlined(fine + coarse, 2.0, both, [2.0, 1.4])[0] > 0.5)[0].tolist()
     assert alone == list(range(2, 12)), "what coarse distances alone detect"
+
+
+@pytest.mark.parametrize(
+    ("radius", "columns", "large"),
+    [
+        (15, 60, True),
+        (3, 60, False),  # a point
+        (15, 140, False),  # a twelfth of the image
+    ],
+)
+def test_a_large_defect_is_outlined_by_the_coarse_distances_too(radius: int, columns: int, large: bool) -> None:
+    row, column = np.mgrid[:60, :columns]
+    from_centre = np.hypot(row - 30, column - 30)
+    coarse = gaussian_filter(np.where(from_centre < radius, 2, 0).astype(np.float32), COARSE_SMOOTHING)
+    coarse *= 2 / coarse.max()
+    fine = np.where(np.hypot(row - 30, column - 40) < 2, 3, 0).astype(np.float32)  # at its edge
+    marked = outlined(fine + coarse / 3, 2.0, np.stack([fine, coarse]), [2.0, 1.5]) > 0.5
+    assert marked[fine > 0].all()
+    assert marked[(coarse > 1.01) & (fine == 0)].mean() == large
+    assert not marked[(coarse < 0.99) & (fine == 0)].any()
+    below = outlined(fine + coarse / 3, 2.0, np.stack([fine, coarse]), [2.0, 2.5]) > 0.5
+    assert np.array_equal(below, fine > 0), "coarse distances alone do not detect it"
 
 
 @pytest.mark.parametrize("reference", [False, True])

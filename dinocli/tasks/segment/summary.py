@@ -1,6 +1,7 @@
 """Write tables, COCO, YOLO classes, report and `segment.json` from the journal of a segmentation."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,10 @@ def finish(
         warning = nothing_found(method.name, manifest["empty_images"], manifest["segmented"])
         if warning:
             reporter.warn(warning)
+        if plan.scale is not None and manifest["segmented"] and not manifest["regions"]:
+            furthest = max(record.metrics["furthest"] for record in journal)
+            if furthest <= 1:  # else --threshold or --min-area left nothing
+                reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"], str(folder.final)))
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
         page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
         write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
@@ -178,3 +183,22 @@ def nothing_found(method: str, empty: int, images: int) -> str:
     if method not in OTHERS or 2 * empty <= images:
         return ""
     return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"
+
+
+def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: int, out: str) -> str:
+    """Return a line for a folder in which the anomaly method marks nothing: what was tested, and what to do.
+
+    Args:
+        parameters: Of the fitted method, with the number of synthetic defects if it was tested on these.
+        furthest: Largest distance of a patch; 1 is the threshold.
+        images: Number of images.
+        out: Output folder.
+    """
+    found, tested = parameters.get(f"found_by_{parameters.get('features')}_features"), ""
+    if found is not None:
+        defects = parameters["synthetic_defects"]
+        tested = f"; {found} of {defects} synthetic defects were found, but real ones may be fainter"
+    return (
+        f"nothing marked in {images} images: the furthest patch is at {furthest:.2f} of --threshold auto{tested}. "
+        f"--from {out} --threshold VALUE --out NEW with a value below 0.5 marks more"
+    )

@@ -1,7 +1,7 @@
 import pytest
 
 from dinocli.segmentation.method_choice import METHODS
-from dinocli.tasks.segment.summary import OTHERS, nothing_found
+from dinocli.tasks.segment.summary import OTHERS, no_anomaly, nothing_found
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,11 @@ def test_the_one_that_fits_is_another_method(method: str) -> None:
     words = set(nothing_found(method, 10, 10).replace(",", " ").split())
     assert words & set(METHODS) - {method}
     assert method in METHODS
+
+
+def test_a_folder_without_an_anomaly_says_what_was_tested() -> None:
+    tested = {"features": "both", "synthetic_defects": 24, "found_by_both_features": 18}
+    line = no_anomaly(tested, 0.934, 48, "masks")
+    assert line.startswith("nothing marked in 48 images: the furthest patch is at 0.93 of --threshold auto; 18 of 24 ")
+    assert "--from masks --threshold" in line
+    assert "synthetic" not in no_anomaly({"features": "both"}, 0.9, 3, "masks"), "a detector is not tested again"

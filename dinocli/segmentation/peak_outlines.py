@@ -1,0 +1,81 @@
+"""Outlines of anomalies: corrected distances scaled so that a mask ends at half the height of its peak.
+
+Legend: F kinds of features, the fine ones first; h w rows and columns of the grid.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label, maximum
+
+PLATEAU_HEIGHT = 0.75
+"""Fraction of the peak above which the area of its plateau is measured. Lower down, the coarse distances of a small
+defect and those of good structure beside it are one region."""
+
+PLATEAU_CELLS = 290
+"""Minimum plateau of a large defect, cells of the fine grid (eight coarse cells). A defect of one point has half of
+this: the width of a coarse cell and of the Gaussian filter."""
+
+LARGE_FRACTION = 0.14
+"""Minimum fraction of the image that a large defect covers."""
+
+_EIGHT = np.ones((3, 3))
+
+
+def outlined(
+    far_hw: NDArray[np.float32], line: float, far_Fhw: NDArray[np.float32], lines_F: Sequence[float]
+) -> NDArray[np.float32]:
+    """Scale each peak above the threshold so that 0.5 is half its height; all other values are at most 0.5.
+
+    A patch has a receptive field beyond its cell, so an anomaly has a halo; its edge is where the peak falls to half.
+    The halo of coarse distances is several times as wide as a small defect, so peaks of fine distances are outlined
+    unless only the coarse ones are above their own threshold. Large defects are outlined by both (`large_defects`).
+
+    Args:
+        far_hw: Corrected distances, around 0, or their weighted sum.
+        line: Threshold. A connected part counts if its maximum exceeds it; parts are cut at half the threshold.
+        far_Fhw: Corrected distances of each kind of features, whose peaks are outlined.
+        lines_F: Threshold of each kind alone.
+    """
+    parts_hw, count = label(far_hw > line / 2, structure=_EIGHT)
+    numbers = np.arange(1, count + 1)
+    above = np.append(False, maximum(far_hw, parts_hw, numbers) > line)[parts_hw]
+    peak_Fhw = np.stack([np.append(0, maximum(map_hw, parts_hw, numbers))[parts_hw] for map_hw in far_Fhw])
+    coarse_hw = (peak_Fhw[0] < lines_F[0]) & (peak_Fhw[-1] > lines_F[-1])
+    height_hw, peak_hw = (np.where(coarse_hw, maps_Fhw[-1], maps_Fhw[0]) for maps_Fhw in (far_Fhw, peak_Fhw))
+    capped_hw = (far_hw / line).clip(0, 0.5)
+    soft_hw = np.where(above, (height_hw / peak_hw.clip(1e-9)).clip(0, 1), capped_hw).astype(np.float32)
+    if len(far_Fhw) == 1:
+        return soft_hw
+    return np.maximum(soft_hw, large_defects(far_Fhw[-1], np.where(above, parts_hw, 0), lines_F[-1]))
+
+
+def large_defects(coarse_hw: NDArray[np.float32], parts_hw: NDArray[np.integer], line: float) -> NDArray[np.float32]:
+    """Outline large defects by coarse distances; return 0 elsewhere, (h, w).
+
+    Fine distances respond to parts of a large defect, such as its edges; the coarse ones to its whole area, where they
+    have a plateau in place of a peak.
+
+    Args:
+        coarse_hw: Corrected coarse distances.
+        parts_hw: Number of the detected part of each cell; 0 for none.
+        line: Threshold of the coarse distances alone, which the plateau exceeds.
+    """
+    soft_hw = np.zeros_like(coarse_hw)
+    for part in np.unique(parts_hw[parts_hw > 0]):
+        place = int(np.where(parts_hw == part, coarse_hw, -np.inf).argmax())
+        peak = float(coarse_hw.flat[place])
+        if peak <= line:
+            continue
+        region_hw = _connected(coarse_hw > peak / 2, place)
+        plateau = int(_connected(coarse_hw > PLATEAU_HEIGHT * peak, place).sum())
+        if plateau >= PLATEAU_CELLS and region_hw.mean() >= LARGE_FRACTION:
+            soft_hw = np.maximum(soft_hw, np.where(region_hw, (coarse_hw / peak).clip(0, 1), 0))
+    return soft_hw
+
+
+def _connected(mask_hw: NDArray[np.bool_], place: int) -> NDArray[np.bool_]:
+    """Return the connected region of a mask that holds a cell, by its flat index."""
+    regions_hw, _ = label(mask_hw, structure=_EIGHT)
+    return np.asarray(regions_hw == regions_hw.flat[place])
