@@ -19,7 +19,7 @@ def test_the_one_that_fits_is_another_method(method: str) -> None:
 
 
 def test_a_folder_without_an_anomaly_says_what_was_tested() -> None:
-    tested = {"features": "both", "synthetic_defects": 24, "found_by_both_features": 18}
+    tested: dict[str, float | str] = {"features": "both", "synthetic_defects": 24, "found_by_both_features": 18}
     line = no_anomaly(tested, 0.934, 48, "masks")
     assert line.startswith("nothing marked in 48 images: the furthest patch is at 0.93 of --threshold auto; 18 of 24 ")
     assert "--from masks --threshold" in line
