@@ -143,6 +143,7 @@ def test_outputs_that_are_there_and_formats_that_are_not(weights: str, tmp_path:
 
 
 def test_force_replaces_an_exported_folder_and_no_other(weights: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     mine = picture(tmp_path / "images" / "mine.png", (8, 8))
     with pytest.raises(UsageError, match=r"images holds mine\.png, which no export wrote"):
         export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "images"), force=True))
