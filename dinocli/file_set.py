@@ -65,17 +65,22 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", in
     Raises:
         UsageError: Two outputs are one file, an output is an input or ``-``, or it exists and `force` is false.
     """
+    refuse_inputs(outputs := list(paths), inputs, options=options)
+    there = next((path for path in outputs if path.exists()), None)
+    if there and not force:
+        raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
+
+
+def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[str], *, options: str = "--out") -> None:
+    """Raise `UsageError` if an output is an input, another output or ``-``; arguments as of `check_free`."""
+    _refuse_stdout(outputs)
     seen = {os.path.realpath(name) for name in inputs if os.path.lexists(name)}
-    _refuse_stdout(outputs := list(paths))
     for path in outputs:
         if (real := os.path.realpath(path)) in seen:
             raise UsageError(
                 f"{path} is an input or another output of this command: rename it, or choose another {options}"
             )
         seen.add(real)
-    there = next((path for path in outputs if path.exists()), None)
-    if there and not force:
-        raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
 
 
 def _refuse_stdout(paths: Iterable[Path]) -> None:

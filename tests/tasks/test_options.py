@@ -1,6 +1,6 @@
 """Options that would be ignored are refused, before torch is loaded."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,15 @@ def test_a_merge_takes_no_option_of_embedding(more: dict[str, Any], dry_run: boo
     EmbedOptions(("a.npy",), "f.npy", force=True).check_merge(dry_run=False)
     with pytest.raises(UsageError, match=words):
         EmbedOptions(("a.npy",), "f.npy", **more).check_merge(dry_run=dry_run)
+
+
+def test_features_replace_no_array_or_shard_they_are_made_of(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_text("")
+    options = EmbedOptions(str(tmp_path / "a.npy"), str(tmp_path / "a.npy"), weights="none", force=True)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is an input"):
+        options.check()
+    with pytest.raises(UsageError, match="is an input"):
+        replace(options, weights="").check_merge(dry_run=False)
 
 
 def test_a_wrong_tile_is_refused_at_once() -> None:

@@ -9,6 +9,7 @@ from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.artifacts.feature_formats import check_free
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError, WeightsError
+from dinocli.file_set import refuse_inputs
 from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
 from dinocli.tasks.inputs import STORED_READING, ImageOptions, check_inputs
@@ -121,6 +122,7 @@ class EmbedOptions(ImageOptions):
         given += [*self.read.given(), *(["--dry-run"] if dry_run else [])]
         if given:
             raise UsageError(f"--merge copies the rows of shards as they are: leave {', '.join(given)} out")
+        refuse_inputs([Path(self.out)], self.inputs)
 
     def check(self, *, dry_run: bool = False) -> None:
         """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.
@@ -130,6 +132,7 @@ class EmbedOptions(ImageOptions):
             DinocliError: As `check_inputs`.
         """
         if (path := self.path()) and not dry_run:
+            refuse_inputs([path], self.inputs)  # arrays can be images
             check_free(path, force=self.force, resume=self.resume)
         check_inputs(self, weights=self.like)
 
