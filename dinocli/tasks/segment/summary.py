@@ -97,7 +97,7 @@ def finish(
         if plan.scale is not None and manifest["segmented"] and not manifest["regions"]:
             furthest = max(record.metrics["furthest"] for record in journal)
             if furthest <= 1:  # else --threshold or --min-area left nothing
-                reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"], str(folder.final)))
+                reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"]))
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
         page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
         write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
@@ -185,14 +185,13 @@ def nothing_found(method: str, empty: int, images: int) -> str:
     return f"{method} found nothing in {empty} of {images} images: {OTHERS[method]}"
 
 
-def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: int, out: str) -> str:
+def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: int) -> str:
     """Return a line for a folder in which the anomaly method marks nothing: what was tested, and what to do.
 
     Args:
         parameters: Of the fitted method, with the number of synthetic defects if it was tested on these.
         furthest: Largest distance of a patch; 1 is the threshold.
         images: Number of images.
-        out: Output folder.
     """
     found, tested = parameters.get(f"found_by_{parameters.get('features')}_features"), ""
     if found is not None:
@@ -200,5 +199,5 @@ def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: i
         tested = f"; {found} of {defects} synthetic defects were found, but real ones may be fainter"
     return (
         f"nothing marked in {images} images: the furthest patch is at {furthest:.2f} of --threshold auto{tested}. "
-        f"--from {out} --threshold VALUE --out NEW with a value below 0.5 marks more"
+        f"A --threshold below 0.5 marks more"
     )

@@ -20,7 +20,7 @@ def test_the_one_that_fits_is_another_method(method: str) -> None:
 
 def test_a_folder_without_an_anomaly_says_what_was_tested() -> None:
     tested: dict[str, float | str] = {"features": "both", "synthetic_defects": 24, "found_by_both_features": 18}
-    line = no_anomaly(tested, 0.934, 48, "masks")
+    line = no_anomaly(tested, 0.934, 48)
     assert line.startswith("nothing marked in 48 images: the furthest patch is at 0.93 of --threshold auto; 18 of 24 ")
-    assert "--from masks --threshold" in line
-    assert "synthetic" not in no_anomaly({"features": "both"}, 0.9, 3, "masks"), "a detector is not tested again"
+    assert "--threshold below 0.5" in line
+    assert "synthetic" not in no_anomaly({"features": "both"}, 0.9, 3), "a detector is not tested again"
