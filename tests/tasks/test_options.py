@@ -18,7 +18,8 @@ from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.feature_inputs import check_features, takes_features
 from dinocli.tasks.inputs import FeatureInputs, ReadOptions, absolute_input
 from dinocli.tasks.search.search_options import SearchOptions
-from dinocli.tasks.segment.segment_options import METHODS_OF_OPTION, MaskOutputs, SegmentOptions
+from dinocli.tasks.segment.ignored_options import METHODS_OF_OPTION
+from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from dinocli.tasks.train.train_options import TrainOptions
 
 

@@ -12,26 +12,12 @@ from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.tasks.inputs import ImageOptions, check_inputs
+from dinocli.tasks.segment.ignored_options import check_answers, check_method
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
 
 DETECTOR_RECORD = "detector.json"
-
-AUTO_METHODS = ("tokencut", "anomaly")
-"""Methods that `auto` chooses from."""
-
-METHODS_OF_OPTION = {
-    "objects": ("tokencut",),
-    "segments": ("kmeans",),
-    "head": ("attention",),
-    "query": ("attention",),
-    "maps": ("attention", "pca"),
-    "reference": ("anomaly",),
-    "threshold": ("anomaly",),
-    "features": ("anomaly",),
-}
-"""Options that only some methods use; every other method would ignore them."""
 
 
 @dataclass(frozen=True)
@@ -127,33 +113,9 @@ class SegmentOptions(ImageOptions):
         parse_tiling(self.tile)
         parse_threshold(str(self.method_options.get("threshold", "auto")))
         self.query_point()
-        self._check_method()
+        check_method(self)
         if not self.out:
-            self._check_answers()
-
-    def _check_method(self) -> None:
-        """Raise `UsageError` for options that the method ignores."""
-        values = {**self.method_options, "query": self.query, "maps": self.outputs.maps, "reference": self.reference}
-        given = [name for name, value in values.items() if value]
-        if self.propagate and (self.method != "auto" or given or self.groups):
-            method = ["--method"] * (self.method != "auto") + [f"--{name}" for name in given]
-            raise UsageError(f"--propagate is a method of its own: leave {', '.join(method) or '--groups'} out")
-        for name in given:
-            methods = METHODS_OF_OPTION.get(name, (self.method,))
-            belongs = f"--{name} belongs to --method {' or '.join(methods)}"
-            if self.method == "auto" and not {"auto", *AUTO_METHODS} & set(methods):
-                raise UsageError(f"{belongs}, which auto never takes: name it")
-            if self.method != "auto" and self.method not in methods:
-                raise UsageError(f"{belongs}, not to {self.method}: leave it out")
-
-    def _check_answers(self) -> None:
-        """Raise `UsageError` for options that only an output folder has."""
-        own = ("truth", "save_detector", "resume")
-        given = [name for name in own if getattr(self, name)]
-        given += [name for name, value in asdict(self.outputs).items() if value]
-        if given:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"{options}: answers on stdout have no such files; name a folder with --out")
+            check_answers(self)
 
     @property
     def canvas_side(self) -> int:
