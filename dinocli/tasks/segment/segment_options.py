@@ -113,9 +113,12 @@ class SegmentOptions(ImageOptions):
         parse_tiling(self.tile)
         parse_threshold(str(self.method_options.get("threshold", "auto")))
         self.query_point()
-        check_method(self)
+        more = {"query": self.query, "maps": self.outputs.maps, "reference": self.reference}
+        given = [name for name, value in {**self.method_options, **more}.items() if value]
+        check_method(self.method, given, propagates=bool(self.propagate), groups=bool(self.groups))
         if not self.out:
-            check_answers(self)
+            own = {name: getattr(self, name) for name in ("truth", "save_detector", "resume")} | asdict(self.outputs)
+            check_answers([name for name, value in own.items() if value])
 
     @property
     def canvas_side(self) -> int:
