@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 
 
 def nmi(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
@@ -27,6 +24,8 @@ def nmi(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
 
     Source: Vinh, Epps and Bailey 2010, Journal of Machine Learning Research 11; divided by the mean of both entropies.
     """
+    from sklearn.metrics import normalized_mutual_info_score  # loads for two seconds: not before a run begins
+
     return float(normalized_mutual_info_score(truth_N, clusters_N))
 
 
@@ -44,6 +43,8 @@ def ari(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
 
     Source: Hubert and Arabie 1985, Journal of Classification 2.
     """
+    from sklearn.metrics import adjusted_rand_score
+
     return float(adjusted_rand_score(truth_N, clusters_N))
 
 
@@ -61,5 +62,8 @@ def hungarian_accuracy(truth_N: NDArray[Any], clusters_N: NDArray[Any]) -> float
 
     Source: Kuhn 1955 (Hungarian method); Yang et al. 2010 (as a clustering score).
     """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
     counts_CG = contingency_matrix(truth_N, clusters_N)
     return float(counts_CG[linear_sum_assignment(counts_CG, maximize=True)].sum() / len(np.asarray(truth_N)))

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from dinocli.errors import DataError
 from dinocli.quality.cosine import similarity_blocks, unit_rows
@@ -125,14 +124,20 @@ def gallery_and_queries(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[
 
 def accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the share of correct predictions, 0 to 1."""
+    from sklearn.metrics import accuracy_score  # loads for two seconds, and most runs have no labels
+
     return float(accuracy_score(labels_N, predicted_N))
 
 
 def balanced_accuracy(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the mean recall over the classes, 0 to 1; chance is 1 / classes."""
+    from sklearn.metrics import recall_score
+
     return float(recall_score(labels_N, predicted_N, labels=np.unique(labels_N), average="macro"))
 
 
 def macro_f1(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
     """Return the unweighted mean F1 over the classes, 0 to 1: a rare defect counts as much as the good parts."""
+    from sklearn.metrics import f1_score
+
     return float(f1_score(labels_N, predicted_N, average="macro", zero_division=0))
