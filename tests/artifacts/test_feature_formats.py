@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
-from pyarrow import parquet
 from safetensors.numpy import load_file
 
 from dinocli.artifacts import feature_formats
@@ -26,36 +24,49 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The features as `.npy`, by their type."""
+    home = tmp_path_factory.mktemp("plain")
+    for dtype in ("float32", "float16"):
+        (home / dtype).mkdir()
+        embed(job(folder, home / dtype / "plain.npy", dtype=dtype))
+    return {dtype: home / dtype / "plain.npy" for dtype in ("float32", "float16")}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("suffix", FEATURE_SUFFIXES)
 def test_all_formats_hold_the_same(
-    folder: Path, tmp_path: Path, suffix: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, plain: dict[str, Path], tmp_path: Path, suffix: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_formats, "BLOCK_BYTES", 300)  # two or one rows a block
-    embed(job(folder, tmp_path / "plain.npy", dtype=dtype))
     embed(job(folder, tmp_path / f"feats{suffix}", dtype=dtype))
-    plain, found = open_features(tmp_path / "plain.npy"), open_features(tmp_path / f"feats{suffix}")
-    np.testing.assert_array_equal(found.rows.astype(dtype), plain.rows)
-    assert plain.rows.dtype == dtype
-    assert found.names == plain.names == [f"./{name}" for name in NAMES]
+    expected, found = open_features(plain[dtype]), open_features(tmp_path / f"feats{suffix}")
+    np.testing.assert_array_equal(found.rows.astype(dtype), expected.rows)
+    assert expected.rows.dtype == dtype
+    assert found.names == expected.names == [f"./{name}" for name in NAMES]
     assert found.meta["n"] == 3
-    assert (tmp_path / "feats.paths.txt").read_text() == "".join(f"{name}\n" for name in plain.names)
+    assert (tmp_path / "feats.paths.txt").read_text() == "".join(f"{name}\n" for name in expected.names)
 
 
-def test_pandas_pyarrow_numpy_and_safetensors_read_every_format(folder: Path, tmp_path: Path) -> None:
-    embed(job(folder, tmp_path / "plain.npy"))
-    rows = np.load(tmp_path / "plain.npy", mmap_mode="r")
+def test_pandas_pyarrow_numpy_and_safetensors_read_every_format(
+    folder: Path, plain: dict[str, Path], tmp_path: Path
+) -> None:
+    import pandas  # not in each process that collects tests
+    from pyarrow import parquet
+
+    rows = np.load(plain["float32"], mmap_mode="r")
     for suffix in FEATURE_SUFFIXES[1:]:
-        embed(job(folder, tmp_path / f"feats{suffix}", force=True))
+        embed(job(folder, tmp_path / f"{suffix[1:]}{suffix}"))
     names = [f"./{name}" for name in NAMES]
-    table = pandas.read_csv(tmp_path / "feats.csv", index_col="path")
+    table = pandas.read_csv(tmp_path / "csv.csv", index_col="path")
     assert list(table.index) == names
     np.testing.assert_array_equal(table.to_numpy(np.float32), rows)
-    with np.load(tmp_path / "feats.npz") as arrays:
+    with np.load(tmp_path / "npz.npz") as arrays:
         np.testing.assert_array_equal(arrays["features"], rows)
         assert arrays["paths"].tolist() == names
-    np.testing.assert_array_equal(load_file(tmp_path / "feats.safetensors")["features"], rows)
-    columns = parquet.read_table(tmp_path / "feats.parquet").to_pydict()
+    np.testing.assert_array_equal(load_file(tmp_path / "safetensors.safetensors")["features"], rows)
+    columns = parquet.read_table(tmp_path / "parquet.parquet").to_pydict()
     assert columns["path"] == names
     np.testing.assert_array_equal(np.array(columns["features"], np.float32), rows)
 
