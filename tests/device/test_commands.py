@@ -1,5 +1,7 @@
 """What commands do on a device: nothing may stay on the CPU, or leave the device before its time."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from dinocli.tasks.search.search_options import SearchOptions
 from tests.device.pretend import DeviceTensor, PretendDevice
 from tests.tasks.embed.drive import job, write_images
 
+ROOT = Path(__file__).resolve().parents[2]
 ABOUT = Preprocess("full", 0.0, 255.0, False, False, (), 0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 16)
 
 
@@ -72,3 +75,11 @@ def test_search_on_a_device_finds_what_it_finds_on_the_cpu(
     assert [hit.name for hit in found] == [hit.name for hit in wanted]
     assert [hit.cosine for hit in found] == pytest.approx([hit.cosine for hit in wanted], abs=1e-4)
     assert sum(pretend.kernels.values()) > 20, "the query was embedded there"
+
+
+@pytest.mark.slow
+def test_whole_commands_leave_nothing_on_the_cpu(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.device.whole_commands", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert not done.returncode, done.stdout
+    assert done.stdout.count("passed: ") > 40
