@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment,misc]
+torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment,misc,return-value]
 
 from dinocli.models.attention import AttentionQK  # noqa: E402
 from dinocli.tasks.embed.embed import embed  # noqa: E402
@@ -99,7 +99,7 @@ def commands(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
             masks += [("fine and coarse", {**large, "method_options": {"features": "both"}})]
         for name, further in masks:
             masking = SegmentOptions(
-                **{  # type: ignore[arg-type]
+                **{
                     **{"inputs": (str(few),), "out": str(out / f"{network} {name}"), "weights": str(runs / network)},
                     **{"device": "cpu", "size": 96, "refine": False, **further},
                 }
