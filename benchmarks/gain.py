@@ -2,7 +2,7 @@ r"""Measure what training and the default feature give: `pooled` and `pooled+rar
 
     python benchmarks/gain.py run --set cells ./cells labels.csv --set tiles ./tiles tiles.csv --groups tiles tile \
         --weights W --model tf_efficientnet_lite0 --work DIR --steps 200
-    python benchmarks/gain.py table --work DIR
+    python benchmarks/gain.py rows --work DIR      # for results/gain.json
 
 `run` calls the commands of a user: `finetune-ssl` with its defaults, `embed` of both weights
 with both features, and `evaluate`. Each result is a line in `DIR/gain.jsonl`; what is there is not computed again, and
@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import Any
 
 TOKENS = ("pooled", "pooled+rare")
-SCORES = ("knn20_accuracy", "knn20_macro_f1", "few_shot_5", "linear_balanced")
+SCORES = {
+    "knn": "knn20_accuracy",
+    "macro_f1": "knn20_macro_f1",
+    "few_shot_5": "few_shot_5",
+    "linear": "linear_balanced",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["run", "table"])
+    parser.add_argument("verb", choices=["run", "rows"])
     parser.add_argument("--set", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "LABELS"))
     parser.add_argument("--groups", nargs=2, action="append", default=[], metavar=("NAME", "COLUMN"))
     parser.add_argument("--weights", help="start weights")
@@ -32,8 +37,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of runs, features and results")
     parser.add_argument("--steps", help="training steps (default: those of finetune-ssl)")
     args = parser.parse_args()
-    if args.verb == "table":
-        table(rows(args.work))
+    if args.verb == "rows":
+        print(json.dumps(summary(rows(args.work)), indent=1))
         return
     args.work.mkdir(parents=True, exist_ok=True)
     for name, images, labels in args.set:
@@ -85,22 +90,17 @@ def rows(work: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
-def table(results: list[dict[str, Any]]) -> None:
-    """Print a Markdown table: one row for each set, one cell for each pair of weights and feature."""
-    cells = [(weights, tokens) for tokens in TOKENS for weights in ("start", "trained")]
-    print("k-NN / macro F1 / 5-shot / linear\n")
-    print("| set (images) | kept | " + " | ".join(f"{tokens}, {weights}" for weights, tokens in cells) + " |")
-    print("|---" * (len(cells) + 2) + "|")
-    for name in dict.fromkeys(row["set"] for row in results):
-        of_set = {(row["weights"], row["tokens"]): row for row in results if row["set"] == name}
-        images, kept = next((row["scores"]["images"], row["kept"]) for row in of_set.values())
-        shown = [scores_of(of_set[cell]) if cell in of_set else "" for cell in cells]
-        print(f"| {name} ({images}) | {'yes' if kept else 'no'} | " + " | ".join(shown) + " |")
-
-
-def scores_of(row: dict[str, Any]) -> str:
-    found = {score["key"]: score["value"] for score in row["scores"]["scores"] if score["labels"]}
-    return " / ".join(f"{found[key]:.3f}" for key in SCORES)
+def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of `benchmarks/results/gain.json`: the scores of each set by feature and weights."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in results:
+        facts = {"set": row["set"], "images": row["scores"]["images"], "kept": row["kept"], "verdict": row["verdict"]}
+        of_set = found.setdefault(row["set"], facts | {"best_step": row["best_step"]})
+        scores = {score["key"]: score["value"] for score in row["scores"]["scores"] if score["labels"]}
+        of_set.setdefault(row["tokens"], {})[row["weights"]] = {
+            name: round(scores[key], 3) for name, key in SCORES.items()
+        }
+    return list(found.values())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python benchmarks/results_page.py --check    # exit code 1 if they are out of date
 
 A file has `date`, `command`, `hardware` and `log` (the title of its entry in LOG.md). Other keys determine where it is
-shown: `adaptation` (rows of the table and the chart) with `limits`; `section` (a title, the part of the page, an order
+shown: `gain` (rows of the first table and the chart) with `limits`; `adaptation` (rows of the table of training, with
+`title`, `part`, `order` and `about`); `section` (a title, the part of the page, an order
 in it, and blocks: a paragraph, or a table as `header` and `rows`); `ways` (way -> set -> figures, named by `columns`),
 with `title`, `part`, `order`, `about`, `shown`, and `names` of the sets. All other files are listed at the end.
 """
@@ -29,6 +30,8 @@ Row = dict[str, Any]
 SHOWN = ("knn", "few_shot_5")
 """Scores of the table."""
 
+FEATURES = ("pooled", "pooled+rare")
+
 PARTS = (
     "Training",
     "Features without training",
@@ -44,8 +47,9 @@ HEAD = """\
 
 <!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
 
-What training on a folder gains: `dinocli finetune-ssl` with its defaults, without labels. Version 0.1.0, 2026-11-27;
-not repeated since. The sets are sorted by the share of k-NN errors that training removed.
+What the two commands of the README gain, without labels: `dinocli finetune-ssl` (here {steps} steps), and `dinocli
+embed` with its default feature, `pooled+rare`. The plain network is the start weights with the feature `pooled`. The
+sets are sorted by the share of k-NN errors that both together remove.
 """
 
 BELOW = """\
@@ -53,9 +57,9 @@ Also on this page: [features without training](#features-without-training),
 [vision transformers](#vision-transformers), [a few labels](#a-few-labels), [masks](#masks) and
 [copies and odd images](#copies-and-odd-images).
 
-* **recipe**: *default* (`plain`), or *natural* (`--recipe natural`, the default of an earlier version). One seed.
-* **errors gone**: reduction of the k-NN error, relative to that of the start.
-* **kept**: the verdict kept the adapted weights. [How the guard decides](guard.md).
+* **trained**: the weights that the run selected, also where the verdict kept the start. One seed.
+* **errors gone**: reduction of the k-NN error from the plain network to `pooled+rare` of the weights that were kept.
+* **kept**: the verdict kept the trained weights. [How the guard decides](guard.md).
 
 {source}
 ## How it was measured
@@ -91,17 +95,20 @@ def page(files: dict[str, Row]) -> str:
         files: Content of each, by name.
     """
     files = {name: data | {"section": of_ways(data)} if "shown" in data else data for name, data in files.items()}
-    (main,) = (data for data in files.values() if "adaptation" in data)
-    source = f"*adaptation.json, {main['date']}, {main['hardware']}: `{main['command']}`. Log: {main['log']}.*"
-    parts = [HEAD, table(*main_table(main["adaptation"])), "![k-NN accuracy, start and adapted](images/results.svg)\n"]
+    files = {
+        name: data | {"section": of_adaptation(data)} if "adaptation" in data else data for name, data in files.items()
+    }
+    ((name, main),) = ((name, data) for name, data in files.items() if "gain" in data)
+    source = f"*{name}, {main['date']}, {main['hardware']}: `{main['command']}`. Log: {main['log']}.*"
+    parts = [HEAD.format(steps=main["steps"]), table(*gain_table(main["gain"]))]
+    parts += ["![k-NN accuracy, plain network and both together](images/results.svg)\n"]
     parts += [
-        paragraph(exceptions(main["adaptation"])),
         BELOW.format(source=paragraph(source)),
         "## What is not shown here\n",
         "".join(item(limit) for limit in main["limits"]),
     ]
     parts += sections({name: data for name, data in files.items() if "section" in data})
-    parts += others({name: data for name, data in files.items() if not {"section", "adaptation"} & set(data)})
+    parts += others({name: data for name, data in files.items() if not {"section", "gain"} & set(data)})
     return "\n".join(parts)
 
 
@@ -120,8 +127,39 @@ def sections(files: dict[str, Row]) -> Iterator[str]:
             yield from section(name, files[name])
 
 
-def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table: start, adapted and difference, the largest gain first."""
+def gain_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the first table: k-NN and 5-shot accuracy of both features of both weights."""
+    header = ["images", "kept"]
+    header += [f"{score}, {feature}: start -> trained" for score in ("k-NN", "5-shot") for feature in FEATURES]
+    lines = []
+    for row in ordered([ends(row) for row in rows]):
+        pairs = [
+            f"{row[feature]['start'][score]:.3f} -> {row[feature]['trained'][score]:.3f}"
+            for score in SHOWN
+            for feature in FEATURES
+        ]
+        gone = (row["adapted"]["knn"] - row["start"]["knn"]) / (1 - row["start"]["knn"])
+        lines.append(
+            [f"{row['set']} ({row['images']:,})", "yes" if row["kept"] else "no", *pairs, f"{100 * gone:.0f} %"]
+        )
+    return [*header, "errors gone"], lines
+
+
+def ends(row: Row) -> Row:
+    """Return a row with `start`, the plain network, and `adapted`, `pooled+rare` of the weights that were kept."""
+    kept = "trained" if row["kept"] else "start"
+    return row | {"start": row["pooled"]["start"], "adapted": row["pooled+rare"][kept]}
+
+
+def of_adaptation(data: Row) -> Row:
+    """Return the section of a file that compares start and adapted weights."""
+    header, rows = adaptation_table(data["adaptation"])
+    blocks = [data["about"], {"header": header, "rows": rows}, exceptions(data["adaptation"])]
+    return {"part": data["part"], "order": data["order"], "title": data["title"], "blocks": blocks}
+
+
+def adaptation_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the table of training: start, adapted and difference, the largest gain first."""
     header = ["images", "recipe", "k-NN, start", "adapted", "difference", "errors gone", "5-shot, start", "adapted"]
     lines = []
     for row in ordered(rows):
@@ -224,13 +262,17 @@ LOW = 0.5
 
 
 def chart(rows: Sequence[Row]) -> str:
-    """Draw the k-NN accuracy of start (ring) and adapted weights (dot), one line per set."""
-    rows = ordered(rows)
+    """Draw the k-NN accuracy of the plain network (ring) and of `pooled+rare` of the kept weights (dot) of each set."""
+    rows = ordered([ends(row) for row in rows])
     height = TOP + PITCH * len(rows) + 24
     inside = [f'<rect class="paper" width="{ACROSS}" height="{height}"/>']
     inside.append('<text x="16" y="24" font-weight="600">k-NN accuracy without a label in training</text>')
-    inside.append('<circle class="start" cx="346" cy="20" r="5"/><text class="muted" x="358" y="24">start</text>')
-    inside.append('<circle class="adapted" cx="416" cy="20" r="5"/><text class="muted" x="428" y="24">adapted</text>')
+    inside.append(
+        '<circle class="start" cx="346" cy="20" r="5"/><text class="muted" x="358" y="24">plain network</text>'
+    )
+    inside.append(
+        '<circle class="adapted" cx="466" cy="20" r="5"/><text class="muted" x="478" y="24">both commands</text>'
+    )
     for tick in range(int(10 * LOW), 11):
         x = place(tick / 10)
         inside.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP - 14}" y2="{height - 20}"/>')
@@ -245,9 +287,8 @@ def chart(rows: Sequence[Row]) -> str:
     spoken = "; ".join(f"{row['set']}: {row['start']['knn']:.3f} to {row['adapted']['knn']:.3f}" for row in rows)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {ACROSS} {height}" role="img">\n'
-        f"<title>k-NN accuracy, start and adapted</title>\n<desc>{escape(spoken)}</desc>\n<style>{STYLE}</style>\n"
-        + "\n".join(inside)
-        + "\n</svg>\n"
+        f"<title>k-NN accuracy, plain network and both commands</title>\n"
+        f"<desc>{escape(spoken)}</desc>\n<style>{STYLE}</style>\n" + "\n".join(inside) + "\n</svg>\n"
     )
 
 
@@ -267,8 +308,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file differs")
     check = parser.parse_args().check
     files = read()
-    (main_file,) = (data for data in files.values() if "adaptation" in data)
-    for path, text in ((PAGE, page(files)), (CHART, chart(main_file["adaptation"]))):
+    (main_file,) = (data for data in files.values() if "gain" in data)
+    for path, text in ((PAGE, page(files)), (CHART, chart(main_file["gain"]))):
         if check and path.read_text("utf-8") != text:
             sys.exit(f"{path.relative_to(ROOT)} is not what benchmarks/results/*.json gives: run this without --check")
         if not check:

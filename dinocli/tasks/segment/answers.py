@@ -64,7 +64,8 @@ class Answers:
 
         Args:
             path: Path of the image.
-            root: Folder from which the folders of `groups` are counted; empty for the root of the file system.
+            root: Folder from which the folders of `groups` are counted; empty for the root of the file system. The group
+                of an image directly in it has its name.
 
         Returns:
             JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
@@ -93,7 +94,10 @@ class Answers:
     def _of_group(self, path: str, root: str, answer: Answer) -> Answer:
         if not self._options.groups:
             return {}
-        (group,) = folder_labels(self._options.groups, [f"./{os.path.relpath(path, root or os.sep)}"])
+        name = os.path.relpath(path, root or os.sep)
+        if os.sep not in name:  # directly in the input folder, which is its group then
+            name = os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), name)
+        (group,) = folder_labels(self._options.groups, [f"./{name}"])
         score, good = self._groups.get(group, (0.0, True))
         self._groups[group] = (max(score, answer["score"]), good and answer["good"])
         return {"group": group, "group_score": self._groups[group][0], "group_good": self._groups[group][1]}

@@ -115,6 +115,8 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert bad["score"] > good["score"]
     assert (bad["group"], bad["group_good"], bad["group_score"]) == ("part7", False, bad["score"])
     assert "not an image" in broken["error"]
+    (one,) = answers(replace(options, inputs=(bad["image"],)), ProgressReporter(), None)
+    assert (one["group"], one["group_score"]) == ("part7", bad["score"]), "of a single image, the group is its folder"
     result = segment(replace(options, out=str(tmp_path / "out"), read=ReadOptions(workers=0, max_bad="1")))
     assert (result.segmented, result.empty_images, result.bad) == (2, 1, 1)
     assert result.groups == {"groups": 1, "good": 0}
