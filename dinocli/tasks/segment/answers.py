@@ -64,8 +64,8 @@ class Answers:
 
         Args:
             path: Path of the image.
-            root: Folder from which the folders of `groups` are counted; empty for the root of the file system. The group
-                of an image directly in it has its name.
+            root: Folder from which the folders of `groups` are counted; empty for the root of the file system. An image
+                directly in it is of the group of that name.
 
         Returns:
             JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
