@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_locks import locked
-from dinocli.files import hidden_sibling, remove_abandoned, remove_path, replace_path, sync_folder
+from dinocli.files import hidden_sibling, refuse_device, remove_abandoned, remove_path, replace_path, sync_folder
 from dinocli.journal import Journal
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         folder: Output folder that may already exist; its lock file lies inside.
 
     Raises:
-        UsageError: Another process writes one of the outputs, or it is ``-``.
+        UsageError: Another process writes one of the outputs, or it is ``-`` or a device.
         OSError: An output cannot be written.
     """
-    _refuse_stdout([*files, *([folder] if folder else [])])
+    _refuse_no_files([*files, *([folder] if folder else [])])
     locks = {hidden_sibling(file, "lock"): file for file in files} | ({folder / LOCK_NAME: folder} if folder else {})
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
@@ -63,7 +63,7 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", in
         inputs: Inputs of the command, which not even `force` replaces; those that are no paths are ignored.
 
     Raises:
-        UsageError: Two outputs are one file, an output is an input or ``-``, or it exists and `force` is false.
+        UsageError: Two outputs are one file, an output is an input, ``-`` or a device, or it exists without `force`.
     """
     refuse_inputs(outputs := list(paths), inputs, options=options)
     there = next((path for path in outputs if path.exists()), None)
@@ -72,8 +72,8 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", in
 
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[str], *, options: str = "--out") -> None:
-    """Raise `UsageError` if an output is an input, another output or ``-``; arguments as of `check_free`."""
-    _refuse_stdout(outputs)
+    """Raise `UsageError` if an output is an input, another output, ``-`` or a device; arguments as of `check_free`."""
+    _refuse_no_files(outputs)
     seen = {os.path.realpath(name) for name in inputs if os.path.lexists(name)}
     for path in outputs:
         if (real := os.path.realpath(path)) in seen:
@@ -83,9 +83,11 @@ def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[str], *, options: st
         seen.add(real)
 
 
-def _refuse_stdout(paths: Iterable[Path]) -> None:
+def _refuse_no_files(paths: Sequence[Path]) -> None:
     if Path("-") in paths:
         raise UsageError("- is stdout in `embed` alone; here it would be a file of that name: choose another output")
+    for path in paths:
+        refuse_device(path)
 
 
 @contextlib.contextmanager

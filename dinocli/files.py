@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dinocli.errors import UsageError
 from dinocli.file_locks import lock_open_file, locked
 
 _TEMPORARY_FILE = re.compile(r"\..*\.[0-9a-f]{8}\.dinocli", re.DOTALL)
@@ -52,7 +53,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: The folder cannot be written or the disk is full; the temporary file is removed.
+        UsageError: The path is a device or a pipe.
     """
+    refuse_device(path)
     with named_errors(path):
         temporary, file = _open_temporary(path)
         try:
@@ -64,6 +67,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def refuse_device(path: Path) -> None:
+    """Raise `UsageError` if an output is a device, a pipe or a socket: a rename would replace it by a file."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is neither a file nor a folder, but a device or a pipe: choose another output")
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:

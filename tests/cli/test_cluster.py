@@ -174,14 +174,14 @@ def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[ClusterOptions] = []
     monkeypatch.setattr("dinocli.tasks.cluster.cluster_dry_run.dry_run", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.facts.show_plan", lambda *told, **more: None)
-    options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
+    options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 --batch-size 7"
     options += " --weights none"
     monkeypatch.setattr(sys, "argv", ["dinocli", "cluster", str(tmp_path), "--dry-run", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
     assert seen[0].read == ReadOptions(
-        range="minmax", channels=(0, 2), page=3, z="max", roi="1,2,3,4", max_bad="5%", workers=0, null=True
+        range="minmax", channels=(0, 2), page=3, z="max", roi="1,2,3,4", max_bad="5%", workers=0
     )
     assert seen[0].batch_size == 7
     assert seen[0].read.given() == ["--range", "--channels", "--page", "--z", "--roi", "--max-bad", "--workers"]

@@ -58,7 +58,7 @@ def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[EvaluateOptions] = []
     monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
     monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
-    options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 -0 --batch-size 7"
+    options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 --batch-size 7"
     options += " --window 512"
     options += " --weights none"
     monkeypatch.setattr(sys, "argv", ["dinocli", "evaluate", str(tmp_path), *options.split()])
@@ -66,7 +66,7 @@ def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.Mon
         main()
     assert not ended.value.code
     assert seen[0].read == ReadOptions(
-        range="minmax", channels=(0, 2), page=3, z="max", roi="1,2,3,4", max_bad="5%", workers=0, null=True, window=512
+        range="minmax", channels=(0, 2), page=3, z="max", roi="1,2,3,4", max_bad="5%", workers=0, window=512
     )
     assert seen[0].batch_size == 7
 

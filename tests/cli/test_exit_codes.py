@@ -1,6 +1,7 @@
 """All exit codes; every error is one line on stderr."""
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -25,7 +26,8 @@ from dinocli.errors import (
     UsageError,
     WeightsError,
 )
-from tests.cli.commands import TINY, Result, dinocli, make_images, warm
+from dinocli.files import write_atomic
+from tests.cli.commands import TINY, Result, make_images, warm
 
 
 def refused(done: Result, code: int, *words: str) -> None:
@@ -223,7 +225,15 @@ def test_what_cannot_be_written_is_6(images: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     below = warm("pretrain", images, *TINY, "--steps", "1", "--out", "file/run", cwd=tmp_path)
     refused(below, 6, "Not a directory", "file/run", "--out")
-    refused(dinocli("recipe", "copy", "grey", "/dev/full", "--force"), 6, "No space left", "free some space")
+
+
+def test_a_device_or_a_pipe_is_no_output(tmp_path: Path) -> None:
+    """As root, a file renamed to it would replace /dev/null of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    refused(warm("recipe", "copy", "grey", "pipe", "--force", cwd=tmp_path), 2, "pipe is neither a file nor a folder")
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(UsageError, match="a device or a pipe"):
+        write_atomic(tmp_path / "pipe", "text")
 
 
 def test_debug_keeps_the_code_and_adds_the_traceback(tmp_path: Path) -> None:

@@ -116,7 +116,9 @@ def replacing(run: Path, images: Path, tmp_path_factory: pytest.TempPathFactory)
     rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
     (home / "labels.csv").write_text("path,kind\n" + rows)
     more = ("--seed", "5", "--labels", "labels.csv", "--json")
-    return home, warm("pretrain", images, *TINY, "--steps", "1", "--out", "run", "--force", *more, cwd=home)
+    return home, warm(
+        "pretrain", images, *TINY, "--steps", "1", "--out", "run", "--force", *more, cwd=home, replaced={}
+    )
 
 
 def test_force_replaces_a_run_and_keeps_files_of_the_user(replacing: tuple[Path, Result]) -> None:
