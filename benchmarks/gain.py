@@ -7,8 +7,8 @@ r"""Measure what training and the default feature give: `pooled` and `pooled+rar
 `run` calls the commands of a user: `finetune-ssl` with its defaults, `embed` of both weights
 with both features, and `evaluate`. Each result is a line in `DIR/gain.jsonl`; what is there is not computed again, and
 an interrupted training is continued. A run whose verdict keeps the start is measured with the weights that it trained,
-and the table says so. Labels are read by `evaluate` alone. The sets of the published table and their sources:
-`rare_features.py`; of the solar cells, 900 images drawn in the same way.
+and the table says so. Labels are read by `evaluate` alone. The sets of the published table are made by
+`sets.py`; of the solar cells 900 images, drawn in the same way.
 """
 
 import argparse

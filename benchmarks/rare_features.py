@@ -11,13 +11,7 @@ cached, one line in `DIR/study.jsonl` each, and goes on where it was interrupted
 k-NN accuracy and macro F1 (k = 20, leave one out), 5-shot and 20-shot (nearest class mean, 20 draws). `table` prints
 them. To compare start and adapted weights, `cache` a set under one name for each.
 
-Sets of the published table: solar cells (elpv-dataset, defect = probability > 0.5), NEU steel (150 a class), chest
-x-rays of Ozturk et al. 2020 (300 a class at most), magnetic tiles (github.com/abin24/Magnetic-tile-defect-datasets.),
-circuit boards (github.com/tangsanli5201/DeepPCB, 150 windows of 128 px around a flaw of each of six kinds, at most two
-of an image), white blood cells (github.com/apple2373/BCCD, without basophils), aerial images
-(github.com/palewithout/RSSCN7, 100 a class), photographs (Caltech-101, the first 26 classes of 50 images and more,
-without Faces_easy and the background, 30 each; github.com/MachineLearning2020/Homework2-Caltech101). Drawn by
-`random.Random(0).shuffle` of the sorted names.
+The sets of the published table are made by `sets.py`.
 """
 
 import argparse
