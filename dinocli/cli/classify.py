@@ -14,82 +14,48 @@ EPILOG = examples(
     "dinocli classify ./images --labels few.csv --precision 0.95 --save clf.safetensors",
     "dinocli classify ./new --classifier clf.safetensors --out new.csv",
 )
-LEARNING = "Labels and classifier"
-
-Labels = Annotated[
-    list[str] | None,
-    opt.option(
-        "--labels",
-        metavar="LABELS",
-        panel=LEARNING,
-        help="CSV with path and label, COCO, YOLO, VOC, folder; repeatable.",
-        callback=paths.labels,
-    ),
-]
-Column = Annotated[
-    str,
-    opt.option("--column", metavar="NAME", panel=LEARNING, help="Label column to learn; needed if there are several."),
-]
-Groups = Annotated[
-    str,
-    opt.option(
-        "--groups",
-        metavar="COLUMN",
-        panel=LEARNING,
-        help="Column, or `folder`: images of one part, lot or patient stay together.",
-    ),
-]
-Classifier = Annotated[
-    str,
-    opt.option(
-        "--classifier",
-        metavar="FILE",
-        panel=LEARNING,
-        help="Use this saved classifier instead of labels.",
-        callback=paths.stored,
-    ),
-]
-Method = Annotated[
-    Literal["auto", "linear", "knn", "mean"],
-    opt.option("--method", "-m", panel=LEARNING, help="Linear probe, k-NN, nearest mean; auto: cross-validation."),
-]
-Share = Annotated[
-    float | None,
-    opt.option(
-        "--precision",
-        min=0.0,
-        panel=LEARNING,
-        help="Precision that accepted labels must reach; the rest is unsure.",
-        show_default="none",
-    ),
-]
-Suggest = Annotated[
-    int,
-    opt.option("--suggest", min=0, panel=LEARNING, help="Number of images to label next, written to suggested.csv."),
-]
-Out = Annotated[str, opt.option("--out", "-o", metavar="FILE", panel=opt.OUTPUT, help="Table of all images, CSV.")]
-Coco = Annotated[
-    str, opt.option("--coco", metavar="FILE", panel=opt.OUTPUT, help="Write labels and suggestions to this COCO file.")
-]
-Save = Annotated[
-    str, opt.option("--save", metavar="FILE", panel=opt.OUTPUT, help="Save the classifier to this .safetensors file.")
-]
+learning_option = partial(opt.option, "Labels and classifier")
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)
 def classify(
     source: Any = None,
     read: Any = None,
-    labels: Labels = None,
-    column: Column = "",
-    groups: Groups = "",
-    classifier: Classifier = "",
-    method: Method = "auto",
-    precision: Share = None,
-    suggest: Suggest = 0,
-    out: Out = "predictions.csv",
-    save: Save = "",
-    coco: Coco = "",
+    labels: Annotated[
+        list[str] | None,
+        learning_option(
+            "--labels", "CSV with path and label, COCO, YOLO, VOC, folder; repeatable.", "LABELS", paths.labels
+        ),
+    ] = None,
+    column: Annotated[
+        str, learning_option("--column", "Label column to learn; needed if there are several.", "NAME")
+    ] = "",
+    groups: Annotated[
+        str,
+        learning_option("--groups", "Column, or `folder`: images of one part, lot or patient stay together.", "COLUMN"),
+    ] = "",
+    classifier: Annotated[
+        str, learning_option("--classifier", "Use this saved classifier instead of labels.", "FILE", paths.stored)
+    ] = "",
+    method: Annotated[
+        Literal["auto", "linear", "knn", "mean"],
+        learning_option("--method, -m", "Linear probe, k-NN, nearest mean; auto: cross-validation."),
+    ] = "auto",
+    precision: Annotated[
+        float | None,
+        learning_option(
+            "--precision",
+            "Precision that accepted labels must reach; the rest is unsure.",
+            min=0.0,
+            show_default="none",
+        ),
+    ] = None,
+    suggest: Annotated[
+        int, learning_option("--suggest", "Number of images to label next, written to suggested.csv.", min=0)
+    ] = 0,
+    out: Annotated[str, opt.output("--out, -o", "Table of all images, CSV.", "FILE")] = "predictions.csv",
+    save: Annotated[str, opt.output("--save", "Save the classifier to this .safetensors file.", "FILE")] = "",
+    coco: Annotated[str, opt.output("--coco", "Write labels and suggestions to this COCO file.", "FILE")] = "",
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:

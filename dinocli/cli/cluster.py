@@ -16,151 +16,70 @@ EPILOG = examples(
     "dinocli cluster ./images --weights runs/mine -k 8 --link-dir groups",
     "dinocli cluster feats.npy --select 200 --labels folder --json | jq .agreement",
 )
-GROUPS = "Groups"
-
-
-Method = Annotated[
-    Literal["kmeans", "hdbscan", "agglomerative"],
-    opt.option("--method", "-m", panel=GROUPS, help="Clustering method; hdbscan finds the number of groups."),
-]
-K = Annotated[
-    str,
-    opt.option(
-        "-k",
-        "--clusters",
-        metavar="K",
-        panel=GROUPS,
-        help="Number of groups; auto estimates it and reports the evidence.",
-    ),
-]
-Pca = Annotated[int, opt.option("--pca", panel=GROUPS, min=0, help="PCA components to keep; 0: all (hdbscan: 50).")]
-MinSize = Annotated[
-    int,
-    opt.option(
-        "--min-size",
-        panel=GROUPS,
-        min=0,
-        help="Smallest group, images (0: 1; hdbscan: 1 %, at least 5); others are cluster -1.",
-    ),
-]
-Duplicates = Annotated[
-    str,
-    opt.option(
-        "--duplicates",
-        panel=GROUPS,
-        metavar="COSINE",
-        help="Cosine from which images are near-copies; auto: measured; 0: off.",
-    ),
-]
-Checks = Annotated[
-    bool,
-    opt.option(
-        "--checks/--no-checks", panel=GROUPS, help="Decode images to find dark, bright, blank, blurred and odd ones."
-    ),
-]
-DriftFile = Annotated[
-    str,
-    opt.option(
-        "--drift",
-        panel=GROUPS,
-        metavar="FEATS",
-        help="Test whether this other batch has drifted; writes drift.csv.",
-        callback=paths.features,
-    ),
-]
-IdsFrom = Annotated[
-    str,
-    opt.option(
-        "--ids-from",
-        panel=GROUPS,
-        metavar="CSV",
-        help="Keep the group numbers of an earlier clusters.csv.",
-        callback=paths.inputs,
-    ),
-]
-Select = Annotated[
-    int,
-    opt.option("--select", panel=GROUPS, min=0, help="Number of representative images, written to selected.txt."),
-]
-Labels = Annotated[
-    str,
-    opt.option(
-        "--labels",
-        metavar="LABELS",
-        panel=opt.INPUT,
-        help="Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.",
-        callback=paths.labels,
-    ),
-]
-Out = Annotated[
-    str,
-    opt.option(
-        "--out", "-o", metavar="FILE", panel=opt.OUTPUT, help="Table of all images, CSV; other tables follow its name."
-    ),
-]
-Report = Annotated[
-    str,
-    opt.option(
-        "--report",
-        metavar="FILE",
-        panel=opt.OUTPUT,
-        help="HTML page; none: no page.",
-        show_default="report.html, or --out's name",
-    ),
-]
-Map = Annotated[
-    Literal["pca", "tsne", "umap"],
-    opt.option("--map", panel=opt.OUTPUT, help="Projection of the map; tsne takes up to 20,000 images."),
-]
-Sheet = Annotated[
-    str,
-    opt.option("--sheet", metavar="FILE", panel=opt.OUTPUT, help="PNG with typical and border images of each group."),
-]
-Coco = Annotated[
-    str,
-    opt.option(
-        "--coco", metavar="FILE", panel=opt.OUTPUT, help="Write groups, duplicates and selection to this COCO file."
-    ),
-]
-LinkDir = Annotated[
-    str,
-    opt.option(
-        "--link-dir",
-        metavar="FOLDER",
-        panel=opt.OUTPUT,
-        help="Link the images into this folder, one subfolder per group.",
-    ),
-]
-Copy = Annotated[bool, opt.option("--copy", panel=opt.OUTPUT, help="Copy the images instead of linking them.")]
-FollowLinks = Annotated[
-    bool,
-    opt.option("--follow-links", panel=opt.OUTPUT, help="Also copy targets of links outside the folder of the images."),
-]
+group_option = partial(opt.option, "Groups")
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)
 def cluster(
     source: Any = None,
     read: Any = None,
-    labels: Labels = "",
-    method: Method = "kmeans",
-    k: K = "auto",
-    pca: Pca = 0,
+    labels: Annotated[
+        str,
+        opt.image("--labels", "Compare groups with: folder, folder:N, CSV, COCO, YOLO or VOC.", "LABELS", paths.labels),
+    ] = "",
+    method: Annotated[
+        Literal["kmeans", "hdbscan", "agglomerative"],
+        group_option("--method, -m", "Clustering method; hdbscan finds the number of groups."),
+    ] = "kmeans",
+    k: Annotated[
+        str, group_option("-k, --clusters", "Number of groups; auto estimates it and reports the evidence.", "K")
+    ] = "auto",
+    pca: Annotated[int, group_option("--pca", "PCA components to keep; 0: all (hdbscan: 50).", min=0)] = 0,
     whiten: opt.Whiten = False,
-    min_size: MinSize = 0,
-    duplicates: Duplicates = "auto",
-    checks: Checks = True,
-    drift: DriftFile = "",
-    ids_from: IdsFrom = "",
-    select: Select = 0,
-    out: Out = "clusters.csv",
-    report: Report = "",
-    map_: Map = "pca",
-    sheet: Sheet = "",
-    coco: Coco = "",
-    link_dir: LinkDir = "",
-    copy: Copy = False,
-    follow_links: FollowLinks = False,
+    min_size: Annotated[
+        int,
+        group_option(
+            "--min-size", "Smallest group, images (0: 1; hdbscan: 1 %, at least 5); others are cluster -1.", min=0
+        ),
+    ] = 0,
+    duplicates: Annotated[
+        str, group_option("--duplicates", "Cosine from which images are near-copies; auto: measured; 0: off.", "COSINE")
+    ] = "auto",
+    checks: Annotated[
+        bool, group_option("--checks/--no-checks", "Decode images to find dark, bright, blank, blurred and odd ones.")
+    ] = True,
+    drift: Annotated[
+        str,
+        group_option(
+            "--drift", "Test whether this other batch has drifted; writes drift.csv.", "FEATS", paths.features
+        ),
+    ] = "",
+    ids_from: Annotated[
+        str, group_option("--ids-from", "Keep the group numbers of an earlier clusters.csv.", "CSV", paths.inputs)
+    ] = "",
+    select: Annotated[
+        int, group_option("--select", "Number of representative images, written to selected.txt.", min=0)
+    ] = 0,
+    out: Annotated[
+        str, opt.output("--out, -o", "Table of all images, CSV; other tables follow its name.", "FILE")
+    ] = "clusters.csv",
+    report: Annotated[
+        str, opt.output("--report", "HTML page; none: no page.", "FILE", show_default="report.html, or --out's name")
+    ] = "",
+    map_: Annotated[
+        Literal["pca", "tsne", "umap"], opt.output("--map", "Projection of the map; tsne takes up to 20,000 images.")
+    ] = "pca",
+    sheet: Annotated[str, opt.output("--sheet", "PNG with typical and border images of each group.", "FILE")] = "",
+    coco: Annotated[
+        str, opt.output("--coco", "Write groups, duplicates and selection to this COCO file.", "FILE")
+    ] = "",
+    link_dir: Annotated[
+        str, opt.output("--link-dir", "Link the images into this folder, one subfolder per group.", "FOLDER")
+    ] = "",
+    copy: Annotated[bool, opt.output("--copy", "Copy the images instead of linking them.")] = False,
+    follow_links: Annotated[
+        bool, opt.output("--follow-links", "Also copy targets of links outside the folder of the images.")
+    ] = False,
     dry_run: opt.DryRun = False,
     terminal: Any = None,
 ) -> None:

@@ -19,12 +19,7 @@ def compare(
     runs: Annotated[
         list[str], typer.Argument(help="Folders of runs that have ended.", show_default=False, metavar="RUN...")
     ],
-    report: Annotated[
-        str,
-        opt.option(
-            "--report", metavar="FILE", panel=opt.OUTPUT, help="HTML page: scores, settings that differ, curves."
-        ),
-    ] = "",
+    report: Annotated[str, opt.output("--report", "HTML page: scores, settings that differ, curves.", "FILE")] = "",
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:

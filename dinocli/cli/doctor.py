@@ -13,25 +13,22 @@ EPILOG = examples(
 )
 
 BENCH_MODEL = "vit_small_patch16_224"
-Bench = Annotated[
-    bool,
-    opt.option("--bench", panel=opt.OUTPUT, help="Measure images per second, about a minute; name the bottleneck."),
-]
-BenchModel = Annotated[
-    str,
-    opt.option(
-        "--model",
-        metavar="NAME",
-        panel=opt.OUTPUT,
-        help="timm name, for --bench.",
-        show_default=BENCH_MODEL,
-        autocompletion=opt.completion.models,
-    ),
-]
 
 
 @grouped(terminal=terminal_options)
-def doctor(bench: Bench = False, model: BenchModel = "", device: opt.Device = "auto", terminal: Any = None) -> None:
+def doctor(
+    bench: Annotated[
+        bool, opt.output("--bench", "Measure images per second, about a minute; name the bottleneck.")
+    ] = False,
+    model: Annotated[
+        str,
+        opt.output(
+            "--model", "timm name, for --bench.", "NAME", show_default=BENCH_MODEL, autocompletion=opt.completion.models
+        ),
+    ] = "",
+    device: opt.Device = "auto",
+    terminal: Any = None,
+) -> None:
     """Show versions, devices, image formats and caches; with --bench also the speed. No network."""
     from dinocli.cli.facts import print_facts
     from dinocli.cli.render import print_json

@@ -19,73 +19,6 @@ EPILOG = examples(
     "dinocli embed --merge --out f.npy",
 )
 
-FEATURES = "Features"
-Out = Annotated[
-    str,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout.",
-    ),
-]
-TokenKind = Annotated[
-    Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
-    opt.option(
-        "--tokens",
-        help="auto: pooled+rare for convnets and ViTs with 64+ images, else pooled.",
-        panel=FEATURES,
-    ),
-]
-Layers = Annotated[
-    int,
-    opt.option("--layers", min=1, help="Last blocks of a ViT, or maps of a convnet, to concatenate.", panel=FEATURES),
-]
-Size = Annotated[
-    int | None,
-    opt.option(
-        "--size",
-        min=16,
-        help="Side of the square that images are resized to, pixels.",
-        show_default="that of the weights",
-        panel=FEATURES,
-    ),
-]
-KeepAspect = Annotated[
-    bool,
-    opt.option(
-        "--keep-aspect",
-        help="Keep the aspect: the shorter side gets --size pixels.",
-        panel=FEATURES,
-    ),
-]
-Normalize = Annotated[bool, opt.option("--normalize", help="Scale every feature to length 1 (L2).", panel=FEATURES)]
-Dtype = Annotated[Literal["float32", "float16"], opt.option("--dtype", help="Number type in the file.", panel=FEATURES)]
-Tile = Annotated[
-    str, opt.tile(panel=FEATURES, help="Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.")
-]
-BatchSize = Annotated[int, opt.option("--batch-size", min=1, help="Images or tiles per batch.", panel=opt.OUTPUT)]
-ShardOption = Annotated[
-    str,
-    opt.option(
-        "--shard", metavar="I/N", help="Embed part i/n of the images, i from 0, into feats.IofN.npy.", panel=opt.OUTPUT
-    ),
-]
-Like = Annotated[
-    str,
-    opt.option(
-        "--like",
-        metavar="FEATS",
-        help="Feature file whose weights, reading, tokens and fit are used again.",
-        callback=paths.features,
-        panel=FEATURES,
-    ),
-]
-Merge = Annotated[
-    bool,
-    opt.option("--merge", help="Join the shards given as IMAGES, or those of --out.", panel=opt.OUTPUT),
-]
-
 
 @grouped(read=read_options, terminal=terminal_options)
 def embed(
@@ -93,19 +26,52 @@ def embed(
     read: Any = None,
     weights: opt.Weights = None,
     model: opt.Model = None,
-    tokens: TokenKind = "auto",
-    layers: Layers = 1,
-    size: Size = None,
-    keep_aspect: KeepAspect = False,
-    normalize: Normalize = False,
-    dtype: Dtype = "float32",
+    tokens: Annotated[
+        Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
+        opt.feature("--tokens", "auto: pooled+rare for convnets and ViTs with 64+ images, else pooled."),
+    ] = "auto",
+    layers: Annotated[
+        int, opt.feature("--layers", "Last blocks of a ViT, or maps of a convnet, to concatenate.", min=1)
+    ] = 1,
+    size: Annotated[
+        int | None,
+        opt.feature(
+            "--size",
+            "Side of the square that images are resized to, pixels.",
+            min=16,
+            show_default="that of the weights",
+        ),
+    ] = None,
+    keep_aspect: Annotated[
+        bool, opt.feature("--keep-aspect", "Keep the aspect: the shorter side gets --size pixels.")
+    ] = False,
+    normalize: Annotated[bool, opt.feature("--normalize", "Scale every feature to length 1 (L2).")] = False,
+    dtype: Annotated[Literal["float32", "float16"], opt.feature("--dtype", "Number type in the file.")] = "float32",
     precision: opt.Precision = "auto",
-    tile: Tile = "",
-    out: Out = "feats.npy",
-    batch_size: BatchSize = 32,
-    shard: ShardOption = "",
-    merge: Merge = False,
-    like: Like = "",
+    tile: Annotated[
+        str,
+        opt.feature("--tile", "Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", "SIZE[:OVERLAP]"),
+    ] = "",
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout.",
+        ),
+    ] = "feats.npy",
+    batch_size: Annotated[int, opt.output("--batch-size", "Images or tiles per batch.", min=1)] = 32,
+    shard: Annotated[
+        str, opt.output("--shard", "Embed part i/n of the images, i from 0, into feats.IofN.npy.", "I/N")
+    ] = "",
+    merge: Annotated[bool, opt.output("--merge", "Join the shards given as IMAGES, or those of --out.")] = False,
+    like: Annotated[
+        str,
+        opt.feature(
+            "--like", "Feature file whose weights, reading, tokens and fit are used again.", "FEATS", paths.features
+        ),
+    ] = "",
     device: opt.Device = "auto",
     gpus: opt.Gpus = 1,
     resume: opt.Resume = False,

@@ -1,6 +1,7 @@
 """`dinocli evaluate`: parse, one library call, present."""
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 from dinocli.cli import options as opt
@@ -13,7 +14,7 @@ EPILOG = examples(
     "dinocli evaluate adapted.npy --baseline start.npy --labels parts.csv --groups part",
 )
 
-LABELS = "Labels"
+label_option = partial(opt.option, "Labels")
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)
@@ -22,60 +23,31 @@ def evaluate(
     read: Any = None,
     labels: Annotated[
         str,
-        opt.option(
-            "--labels",
-            metavar="LABELS",
-            panel=LABELS,
-            help="folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC.",
-            callback=paths.labels,
-        ),
+        label_option("--labels", "folder, folder:N (0 the outermost), CSV, COCO, YOLO or VOC.", "LABELS", paths.labels),
     ] = "",
     groups: Annotated[
         str,
-        opt.option(
-            "--groups",
-            metavar="COLUMN",
-            panel=LABELS,
-            help="CSV column, or `folder`: images of one part, lot or patient stay together.",
+        label_option(
+            "--groups", "CSV column, or `folder`: images of one part, lot or patient stay together.", "COLUMN"
         ),
     ] = "",
     train: Annotated[
-        str,
-        opt.option(
-            "--train", metavar="GLOB", panel=LABELS, help="Train on these names only: a folder or a pattern, 'train/*'."
-        ),
+        str, label_option("--train", "Train on these names only: a folder or a pattern, 'train/*'.", "GLOB")
     ] = "",
-    test: Annotated[
-        str, opt.option("--test", metavar="GLOB", panel=LABELS, help="Test on these names only; train on the others.")
-    ] = "",
+    test: Annotated[str, label_option("--test", "Test on these names only; train on the others.", "GLOB")] = "",
     baseline: Annotated[
         str,
-        opt.option(
-            "--baseline",
-            metavar="FEATS|WEIGHTS",
-            panel=LABELS,
-            help="Compare with this feature file or these weights.",
-            callback=paths.features_or_weights,
+        label_option(
+            "--baseline", "Compare with this feature file or these weights.", "FEATS|WEIGHTS", paths.features_or_weights
         ),
     ] = "",
     views: Annotated[
-        int,
-        opt.option(
-            "--views",
-            min=0,
-            panel=LABELS,
-            help="Augmented views per image for LiDAR; 0: no views and no verdict.",
-        ),
+        int, label_option("--views", "Augmented views per image for LiDAR; 0: no views and no verdict.", min=0)
     ] = 2,
     whiten: opt.Whiten = False,
     report: Annotated[
         str,
-        opt.option(
-            "--report",
-            metavar="FILE",
-            panel=opt.OUTPUT,
-            help="HTML page: confusions and worst images with pictures, classes, reliability.",
-        ),
+        opt.output("--report", "HTML page: confusions and worst images with pictures, classes, reliability.", "FILE"),
     ] = "",
     terminal: Any = None,
 ) -> None:

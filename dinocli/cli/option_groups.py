@@ -61,7 +61,7 @@ def feature_options(
     model: opt.Model = None,
     batch_size: opt.EmbedBatch = None,
     device: opt.Device = "auto",
-    seed: Annotated[int, opt.option("--seed", panel=opt.OUTPUT, min=0, max=opt.MAX_SEED, help="Random seed.")] = 0,
+    seed: Annotated[int, opt.output("--seed", "Random seed.", min=0, max=opt.MAX_SEED)] = 0,
     force: opt.Force = False,
 ) -> dict[str, Any]:
     """Return the parameters by name: the fields of `FeatureInputs` without `read`."""

@@ -1,6 +1,8 @@
 """Declarations of shared options: name, type and help."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -20,15 +22,33 @@ def remember_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-def option(*names: str, panel: str, help: str, **more: Any) -> Any:
-    """Declare an option in a help panel."""
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+def option(
+    panel: str,
+    names: str,
+    help: str,
+    metavar: str | None = None,
+    callback: Callable[..., Any] | None = None,
+    **more: Any,
+) -> Any:
+    """Declare an option.
+
+    Args:
+        panel: Panel of the help page.
+        names: Names, separated by a comma and a space.
+        help: Help text.
+        metavar: Word for the value in the help page; None for that of its type.
+        callback: Checks the value while the command line is parsed.
+        more: Further arguments of `typer.Option`.
+    """
+    declared = names.split(", ")
+    return typer.Option(*declared, help=help, metavar=metavar, callback=callback, rich_help_panel=panel, **more)
 
 
-def tile(*, panel: str, help: str) -> Any:
-    """Declare `--tile`: a row of features per tile in `embed`, one blended map in `segment`."""
-    return option("--tile", metavar="SIZE[:OVERLAP]", panel=panel, help=help)
-
+image = partial(option, INPUT)
+model = partial(option, MODEL)
+feature = partial(option, FEATURES)
+training = partial(option, TRAINING)
+output = partial(option, OUTPUT)
 
 Images = Annotated[
     list[str] | None,
@@ -48,68 +68,42 @@ FeaturesOrImages = Annotated[
         callback=paths.features_or_images,
     ),
 ]
-Null = Annotated[bool, option("-0", "--null", panel=INPUT, help="Paths on stdin end with NUL (find -print0).")]
-Include = Annotated[
-    list[str] | None,
-    option("--include", panel=INPUT, metavar="GLOB", help="Take only names that match; repeatable: '*.png'."),
-]
-Exclude = Annotated[
-    list[str] | None,
-    option("--exclude", panel=INPUT, metavar="GLOB", help="Leave out names that match; repeatable: '*_mask.*'."),
-]
+Null = Annotated[bool, image("-0, --null", "Paths on stdin end with NUL (find -print0).")]
+Include = Annotated[list[str] | None, image("--include", "Take only names that match; repeatable: '*.png'.", "GLOB")]
+Exclude = Annotated[list[str] | None, image("--exclude", "Leave out names that match; repeatable: '*_mask.*'.", "GLOB")]
 Root = Annotated[
     str,
-    option(
-        "--root",
-        metavar="FOLDER",
-        panel=INPUT,
-        help="Folder that image names are relative to.",
-        show_default="the input folder",
-        callback=paths.inputs,
+    image(
+        "--root", "Folder that image names are relative to.", "FOLDER", paths.inputs, show_default="the input folder"
     ),
 ]
 Window = Annotated[
     int | None,
-    option(
+    image(
         "--window",
-        metavar="PIXELS",
-        panel=INPUT,
+        "Read TIFF files by windows of this side, each an image.",
+        "PIXELS",
         min=16,
-        help="Read TIFF files by windows of this side, each an image.",
         show_default="1024 above 1 GiB",
     ),
 ]
 Range = Annotated[
     str | None,
-    option(
+    image(
         "--range",
-        metavar="RANGE",
-        panel=INPUT,
-        help="auto, full, minmax, percentile:L,H, image:L,H, window:L,W or fixed:L,H.",
+        "auto, full, minmax, percentile:L,H, image:L,H, window:L,W or fixed:L,H.",
+        "RANGE",
         show_default="stored; in training auto",
     ),
 ]
 Nodata = Annotated[
     list[float] | None,
-    option(
-        "--nodata",
-        metavar="VALUE",
-        panel=INPUT,
-        help="Pixel value that means no data, beside GDAL_NODATA tags; repeatable.",
-    ),
+    image("--nodata", "Pixel value that means no data, beside GDAL_NODATA tags; repeatable.", "VALUE"),
 ]
 Channels = Annotated[
-    str | None,
-    option(
-        "--channels",
-        metavar="LIST",
-        panel=INPUT,
-        help="Channels to read: numbers from 0 (0,1,2,3), names (C:DAPI), or page.",
-    ),
+    str | None, image("--channels", "Channels to read: numbers from 0 (0,1,2,3), names (C:DAPI), or page.", "LIST")
 ]
-Page = Annotated[
-    int | None, option("--page", panel=INPUT, min=0, help="Page of multi-page files, from 0.", show_default="0")
-]
+Page = Annotated[int | None, image("--page", "Page of multi-page files, from 0.", min=0, show_default="0")]
 
 
 def _z(text: str | None) -> str | None:
@@ -120,89 +114,60 @@ def _z(text: str | None) -> str | None:
 
 Z = Annotated[
     str | None,
-    option(
-        "--z",
-        metavar="Z",
-        panel=INPUT,
-        help="TIFF stacks: max or mean along z, or a plane from 0; --page is time.",
-        show_default="off",
-        callback=_z,
-    ),
+    image("--z", "TIFF stacks: max or mean along z, or a plane from 0; --page is time.", "Z", _z, show_default="off"),
 ]
 Roi = Annotated[
     str | None,
-    option(
+    image(
         "--roi",
-        metavar="ROI",
-        panel=INPUT,
-        help="Region of interest: x,y,w,h in pixels, a mask file, or none.",
+        "Region of interest: x,y,w,h in pixels, a mask file, or none.",
+        "ROI",
+        paths.region,
         show_default="stored; in training all",
-        callback=paths.region,
     ),
 ]
 MaxBad = Annotated[
-    str | None,
-    option(
-        "--max-bad",
-        metavar="N",
-        panel=INPUT,
-        help="Unreadable images that are accepted: a share or a number.",
-        show_default="10%",
-    ),
+    str | None, image("--max-bad", "Unreadable images that are accepted: a share or a number.", "N", show_default="10%")
 ]
 Workers = Annotated[
     int | None,
-    option(
-        "--workers",
-        panel=INPUT,
-        min=0,
-        help="Threads that decode images; 0 decodes in the main thread.",
-        show_default="auto",
-    ),
+    image("--workers", "Threads that decode images; 0 decodes in the main thread.", min=0, show_default="auto"),
 ]
 Weights = Annotated[
     str | None,
-    option(
+    model(
         "--weights",
-        metavar="WEIGHTS",
-        panel=MODEL,
+        "Run, timm name, hub id, file, folder, or none (random weights).",
+        "WEIGHTS",
+        paths.weights,
         autocompletion=completion.weights,
-        callback=paths.weights,
-        help="Run, timm name, hub id, file, folder, or none (random weights).",
     ),
 ]
 Model = Annotated[
     str | None,
-    option(
+    model(
         "--model",
-        metavar="NAME",
-        panel=MODEL,
+        "timm name; needed with a bare state dict or --weights none.",
+        "NAME",
         autocompletion=completion.models,
-        help="timm name; needed with a bare state dict or --weights none.",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    option(
-        "--set",
-        "-s",
-        panel=TRAINING,
-        metavar="KEY=VALUE",
+    training(
+        "--set, -s",
+        "Any setting of the recipe, such as run.save_every=50; repeatable.",
+        "KEY=VALUE",
         autocompletion=completion.settings,
-        help="Any setting of the recipe, such as run.save_every=50; repeatable.",
     ),
 ]
-Whiten = Annotated[
-    bool,
-    option("--whiten", panel=FEATURES, help="Whiten features before comparing them."),
-]
+Whiten = Annotated[bool, feature("--whiten", "Whiten features before comparing them.")]
 EmbedBatch = Annotated[
-    int | None,
-    option("--batch-size", panel=OUTPUT, min=1, help="Images per batch, if images are given.", show_default="32"),
+    int | None, output("--batch-size", "Images per batch, if images are given.", min=1, show_default="32")
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    option("--precision", panel=OUTPUT, help="Floating-point format; auto: half precision where supported."),
+    output("--precision", "Floating-point format; auto: half precision where supported."),
 ]
 
 
@@ -213,23 +178,11 @@ def _device(name: str) -> str:
     return name
 
 
-Device = Annotated[
-    str,
-    option(
-        "--device",
-        metavar="DEVICE",
-        panel=OUTPUT,
-        help="Device to compute on: auto, cpu, cuda or cuda:N.",
-        callback=_device,
-    ),
-]
-Gpus = Annotated[int, option("--gpus", panel=OUTPUT, min=1, help="Processes on this machine, one per GPU.")]
-Resume = Annotated[bool, option("--resume", panel=OUTPUT, help="Continue the interrupted run of the same command.")]
-Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace an existing result.")]
-DryRun = Annotated[bool, option("--dry-run", "-n", panel=OUTPUT, help="Print the plan with time and memory, and stop.")]
-Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print the result as one JSON object on stdout.")]
-Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Print warnings and errors only.")]
-Debug = Annotated[
-    bool,
-    option("--debug", panel=OUTPUT, help="Print a traceback with an error.", callback=remember_debug, is_eager=True),
-]
+Device = Annotated[str, output("--device", "Device to compute on: auto, cpu, cuda or cuda:N.", "DEVICE", _device)]
+Gpus = Annotated[int, output("--gpus", "Processes on this machine, one per GPU.", min=1)]
+Resume = Annotated[bool, output("--resume", "Continue the interrupted run of the same command.")]
+Force = Annotated[bool, output("--force", "Replace an existing result.")]
+DryRun = Annotated[bool, output("--dry-run, -n", "Print the plan with time and memory, and stop.")]
+Json = Annotated[bool, output("--json", "Print the result as one JSON object on stdout.")]
+Quiet = Annotated[bool, output("--quiet, -q", "Print warnings and errors only.")]
+Debug = Annotated[bool, output("--debug", "Print a traceback with an error.", callback=remember_debug, is_eager=True)]

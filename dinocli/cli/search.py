@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,59 +20,43 @@ EPILOG = examples(
     "dinocli search a.png b.png --unlike c.png --in feats.npy",
 )
 
-Queries = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Images (files, folders, globs, @list.txt, -), a feature file, or names of rows.",
-        show_default=False,
-        metavar="QUERY...",
-    ),
-]
+
+search_option = partial(opt.option, "Search")
 
 
 @grouped(terminal=terminal_options)
 def search(
-    queries: Queries = None,
-    rows: Annotated[
+    queries: Annotated[
         list[str] | None,
-        opt.option("--row", metavar="NAME", help="Row of the file, by name; repeatable.", panel="Search"),
+        typer.Argument(
+            help="Images (files, folders, globs, @list.txt, -), a feature file, or names of rows.",
+            show_default=False,
+            metavar="QUERY...",
+        ),
     ] = None,
+    rows: Annotated[list[str] | None, search_option("--row", "Row of the file, by name; repeatable.", "NAME")] = None,
     null: opt.Null = False,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     features: Annotated[
         str,
-        opt.option(
-            "--in",
-            "-i",
-            metavar="FEATS",
-            help="Feature file to search in.",
-            callback=paths.features,
+        search_option(
+            "--in, -i",
+            "Feature file to search in.",
+            "FEATS",
+            paths.features,
             show_default="the newest of the newest run",
-            panel="Search",
         ),
     ] = "",
-    count: Annotated[int, opt.option("-n", min=1, help="Results per query.", panel="Search")] = 10,
-    sheet: Annotated[
-        str, opt.option("--sheet", metavar="FILE", help="PNG with queries and results side by side.", panel="Search")
-    ] = "",
-    box: Annotated[
-        str,
-        opt.option(
-            "--box", metavar="X,Y,W,H", help="Search with this part of the query image, pixels.", panel="Search"
-        ),
-    ] = "",
-    together: Annotated[
-        bool, opt.option("--together", help="Search with the mean of all queries.", panel="Search")
-    ] = False,
+    count: Annotated[int, search_option("-n", "Results per query.", min=1)] = 10,
+    sheet: Annotated[str, search_option("--sheet", "PNG with queries and results side by side.", "FILE")] = "",
+    box: Annotated[str, search_option("--box", "Search with this part of the query image, pixels.", "X,Y,W,H")] = "",
+    together: Annotated[bool, search_option("--together", "Search with the mean of all queries.")] = False,
     unlike: Annotated[
-        list[str] | None,
-        opt.option(
-            "--unlike", metavar="QUERY", help="Image that results should not resemble; repeatable.", panel="Search"
-        ),
+        list[str] | None, search_option("--unlike", "Image that results should not resemble; repeatable.", "QUERY")
     ] = None,
     index: Annotated[
-        bool, opt.option("--index", help="Approximate: read a part of the rows, by a stored index.", panel="Search")
+        bool, search_option("--index", "Approximate: read a part of the rows, by a stored index.")
     ] = False,
     whiten: opt.Whiten = False,
     device: opt.Device = "auto",

@@ -17,213 +17,118 @@ EPILOG = examples(
     "dinocli segment ./big --method anomaly --tile 512:64 --out masks",
     "dinocli segment clip.mp4 --propagate first.png --out masks",
 )
-METHOD, RESOLUTION = "Method", "Resolution"
-
-
-MethodName = Annotated[
-    Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
-    opt.option("--method", "-m", panel=METHOD, help="Segmentation method; auto names its choice and the reason."),
-]
-Objects = Annotated[
-    int | None, opt.option("--objects", panel=METHOD, min=1, help="tokencut: objects to look for.", show_default="1")
-]
-Segments = Annotated[
-    int | None,
-    opt.option("--segments", "-k", panel=METHOD, min=2, help="kmeans: number of segments.", show_default="chosen"),
-]
-Head = Annotated[
-    str | None,
-    opt.option("--head", metavar="HEAD", panel=METHOD, help="attention: best, mean or a number.", show_default="best"),
-]
-Query = Annotated[
-    str,
-    opt.option(
-        "--query", metavar="X,Y", panel=METHOD, help="attention: query patch at x,y, fractions of width and height."
-    ),
-]
-Reference = Annotated[
-    str,
-    opt.option(
-        "--reference",
-        metavar="FOLDER",
-        panel=METHOD,
-        help="anomaly: folder of good images to compare with.",
-        callback=paths.inputs,
-    ),
-]
-Threshold = Annotated[
-    str | None,
-    opt.option(
-        "--threshold",
-        metavar="VALUE",
-        panel=METHOD,
-        help="anomaly: auto, a value of the soft maps (0 to 1), or quantile:Q of image maxima.",
-        show_default="auto",
-    ),
-]
-Features = Annotated[
-    Literal["auto", "fine", "coarse", "both"] | None,
-    opt.option(
-        "--features",
-        panel=METHOD,
-        help="anomaly: coarse is for large, faint defects; auto takes both with --reference.",
-        show_default="auto",
-    ),
-]
-Propagate = Annotated[
-    str,
-    opt.option(
-        "--propagate",
-        metavar="FILE",
-        panel=METHOD,
-        help="Label map of the first frame, propagated through the others.",
-        callback=paths.inputs,
-    ),
-]
-Sample = Annotated[int, opt.option("--sample", panel=METHOD, min=1, help="Images that the method is fitted on.")]
-Size = Annotated[
-    int | None,
-    opt.option(
-        "--size",
-        panel=RESOLUTION,
-        min=16,
-        help="Pixels of the shorter side that the network sees; larger is finer.",
-        show_default="480; with --tile the image's own",
-    ),
-]
-Stride = Annotated[
-    int | None,
-    opt.option(
-        "--stride",
-        panel=RESOLUTION,
-        min=1,
-        help="Stride of a ViT's patches, pixels; smaller is finer.",
-        show_default="the patch",
-    ),
-]
-Tile = Annotated[str, opt.tile(panel=RESOLUTION, help="Cut large images into blended tiles of SIZE[:OVERLAP] pixels.")]
-Refine = Annotated[
-    bool, opt.option("--refine/--no-refine", panel=RESOLUTION, help="Refine masks along the edges of the image.")
-]
-MinArea = Annotated[
-    int | None,
-    opt.option(
-        "--min-area",
-        panel=RESOLUTION,
-        min=0,
-        help="Smallest region, pixels.",
-        show_default="a quarter of a patch",
-    ),
-]
-From = Annotated[
-    str,
-    opt.option(
-        "--from",
-        metavar="FOLDER",
-        panel=METHOD,
-        help="Folder of anomaly masks: apply a new --threshold to them.",
-        callback=paths.stored,
-    ),
-]
-Detector = Annotated[
-    str,
-    opt.option(
-        "--detector",
-        metavar="FOLDER",
-        panel=METHOD,
-        help="Saved detector to apply; without --out: one JSON line per image.",
-        callback=paths.stored,
-    ),
-]
-SaveDetector = Annotated[
-    str,
-    opt.option(
-        "--save-detector", metavar="FOLDER", panel=opt.OUTPUT, help="Save the fitted anomaly method to this folder."
-    ),
-]
-Out = Annotated[
-    str,
-    opt.option("--out", "-o", metavar="FOLDER", panel=opt.OUTPUT, help="Folder of the results.", show_default=False),
-]
-Soft = Annotated[bool, opt.option("--soft", panel=opt.OUTPUT, help="Also write soft maps as 16-bit PNG.")]
-Npy = Annotated[bool, opt.option("--npy", panel=opt.OUTPUT, help="Also write soft maps as float32 .npy.")]
-PatchMaps = Annotated[
-    bool,
-    opt.option(
-        "--maps", "--heads", panel=opt.OUTPUT, help="Also write attention heads (attention) or components (pca)."
-    ),
-]
-Overlay = Annotated[bool, opt.option("--overlay", panel=opt.OUTPUT, help="Also write images with masks drawn in.")]
-Coco = Annotated[
-    str,
-    opt.option("--coco", metavar="FILE", panel=opt.OUTPUT, help="Write all regions to this COCO file, as run lengths."),
-]
-Polygons = Annotated[bool, opt.option("--polygons", panel=opt.OUTPUT, help="COCO file with polygons, without holes.")]
-Yolo = Annotated[bool, opt.option("--yolo", panel=opt.OUTPUT, help="Also write YOLO segmentation labels.")]
-Truth = Annotated[
-    str,
-    opt.option(
-        "--truth",
-        metavar="MASKS",
-        panel=opt.INPUT,
-        help="True masks to score against: folder, COCO, YOLO or VOC.",
-        callback=paths.inputs,
-    ),
-]
-GoodWithoutMask = Annotated[
-    bool, opt.option("--good-without-mask", panel=opt.INPUT, help="Images without a mask in --truth have no defect.")
-]
-Groups = Annotated[
-    str,
-    opt.option(
-        "--groups",
-        metavar="LABELS",
-        panel=opt.INPUT,
-        help="Images of one part: folder, folder:N, CSV; the worst decides.",
-        callback=paths.labels,
-    ),
-]
-Seed = Annotated[
-    int, opt.option("--seed", panel=METHOD, min=0, max=opt.MAX_SEED, help="Random seed of sample and method.")
-]
+method_option, resolution_option = partial(opt.option, "Method"), partial(opt.option, "Resolution")
 
 
 @grouped(read=read_options, terminal=terminal_options)
 def segment(
     images: opt.Images = None,
     read: Any = None,
-    truth: Truth = "",
-    good_without_mask: GoodWithoutMask = False,
-    groups: Groups = "",
+    truth: Annotated[
+        str, opt.image("--truth", "True masks to score against: folder, COCO, YOLO or VOC.", "MASKS", paths.inputs)
+    ] = "",
+    good_without_mask: Annotated[
+        bool, opt.image("--good-without-mask", "Images without a mask in --truth have no defect.")
+    ] = False,
+    groups: Annotated[
+        str,
+        opt.image("--groups", "Images of one part: folder, folder:N, CSV; the worst decides.", "LABELS", paths.labels),
+    ] = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
-    method: MethodName = "auto",
-    objects: Objects = None,
-    segments: Segments = None,
-    head: Head = None,
-    query: Query = "",
-    reference: Reference = "",
-    threshold: Threshold = None,
-    features: Features = None,
-    propagate: Propagate = "",
-    sample: Sample = 128,
-    seed: Seed = 0,
-    size: Size = None,
-    stride: Stride = None,
-    tile: Tile = "",
-    refine: Refine = True,
-    min_area: MinArea = None,
-    maps_from: From = "",
-    detector: Detector = "",
-    save_detector: SaveDetector = "",
-    out: Out = "",
-    soft: Soft = False,
-    npy: Npy = False,
-    maps: PatchMaps = False,
-    overlay: Overlay = False,
-    coco: Coco = "",
-    polygons: Polygons = False,
-    yolo: Yolo = False,
+    method: Annotated[
+        Literal["auto", "attention", "tokencut", "kmeans", "pca", "anomaly"],
+        method_option("--method, -m", "Segmentation method; auto names its choice and the reason."),
+    ] = "auto",
+    objects: Annotated[
+        int | None, method_option("--objects", "tokencut: objects to look for.", min=1, show_default="1")
+    ] = None,
+    segments: Annotated[
+        int | None, method_option("--segments, -k", "kmeans: number of segments.", min=2, show_default="chosen")
+    ] = None,
+    head: Annotated[
+        str | None, method_option("--head", "attention: best, mean or a number.", "HEAD", show_default="best")
+    ] = None,
+    query: Annotated[
+        str, method_option("--query", "attention: query patch at x,y, fractions of width and height.", "X,Y")
+    ] = "",
+    reference: Annotated[
+        str, method_option("--reference", "anomaly: folder of good images to compare with.", "FOLDER", paths.inputs)
+    ] = "",
+    threshold: Annotated[
+        str | None,
+        method_option(
+            "--threshold",
+            "anomaly: auto, a value of the soft maps (0 to 1), or quantile:Q of image maxima.",
+            "VALUE",
+            show_default="auto",
+        ),
+    ] = None,
+    features: Annotated[
+        Literal["auto", "fine", "coarse", "both"] | None,
+        method_option(
+            "--features",
+            "anomaly: coarse is for large, faint defects; auto takes both with --reference.",
+            show_default="auto",
+        ),
+    ] = None,
+    propagate: Annotated[
+        str,
+        method_option(
+            "--propagate", "Label map of the first frame, propagated through the others.", "FILE", paths.inputs
+        ),
+    ] = "",
+    sample: Annotated[int, method_option("--sample", "Images that the method is fitted on.", min=1)] = 128,
+    seed: Annotated[int, method_option("--seed", "Random seed of sample and method.", min=0, max=opt.MAX_SEED)] = 0,
+    size: Annotated[
+        int | None,
+        resolution_option(
+            "--size",
+            "Pixels of the shorter side that the network sees; larger is finer.",
+            min=16,
+            show_default="480; with --tile the image's own",
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        resolution_option(
+            "--stride", "Stride of a ViT's patches, pixels; smaller is finer.", min=1, show_default="the patch"
+        ),
+    ] = None,
+    tile: Annotated[
+        str,
+        resolution_option("--tile", "Cut large images into blended tiles of SIZE[:OVERLAP] pixels.", "SIZE[:OVERLAP]"),
+    ] = "",
+    refine: Annotated[
+        bool, resolution_option("--refine/--no-refine", "Refine masks along the edges of the image.")
+    ] = True,
+    min_area: Annotated[
+        int | None,
+        resolution_option("--min-area", "Smallest region, pixels.", min=0, show_default="a quarter of a patch"),
+    ] = None,
+    maps_from: Annotated[
+        str,
+        method_option("--from", "Folder of anomaly masks: apply a new --threshold to them.", "FOLDER", paths.stored),
+    ] = "",
+    detector: Annotated[
+        str,
+        method_option(
+            "--detector", "Saved detector to apply; without --out: one JSON line per image.", "FOLDER", paths.stored
+        ),
+    ] = "",
+    save_detector: Annotated[
+        str, opt.output("--save-detector", "Save the fitted anomaly method to this folder.", "FOLDER")
+    ] = "",
+    out: Annotated[str, opt.output("--out, -o", "Folder of the results.", "FOLDER", show_default=False)] = "",
+    soft: Annotated[bool, opt.output("--soft", "Also write soft maps as 16-bit PNG.")] = False,
+    npy: Annotated[bool, opt.output("--npy", "Also write soft maps as float32 .npy.")] = False,
+    maps: Annotated[
+        bool, opt.output("--maps, --heads", "Also write attention heads (attention) or components (pca).")
+    ] = False,
+    overlay: Annotated[bool, opt.output("--overlay", "Also write images with masks drawn in.")] = False,
+    coco: Annotated[str, opt.output("--coco", "Write all regions to this COCO file, as run lengths.", "FILE")] = "",
+    polygons: Annotated[bool, opt.output("--polygons", "COCO file with polygons, without holes.")] = False,
+    yolo: Annotated[bool, opt.output("--yolo", "Also write YOLO segmentation labels.")] = False,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     resume: opt.Resume = False,

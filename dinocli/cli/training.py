@@ -1,16 +1,17 @@
 """`dinocli pretrain` and `dinocli finetune-ssl`: parse, one library call, present. Two recipes, one function."""
 
+import json
 import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from dinocli.cli import completion, paths
 from dinocli.cli import options as opt
-from dinocli.cli import training_options as own
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
@@ -70,29 +71,85 @@ TRAINING_COMMANDS = {
 }
 
 
+def _batch_size(text: str | int) -> str | int:
+    """Parse `--batch-size`: auto, max or an integer of at least 2."""
+    if text in ("auto", "max"):
+        return text
+    if not str(text).isascii() or not str(text).isdigit() or int(text) < 2:
+        raise typer.BadParameter("there is auto, max and a number of at least 2")
+    return int(text)
+
+
 @grouped(read=read_options, terminal=terminal_options)
 def training(
     ctx: typer.Context,
     images: opt.Images = None,
     read: Any = None,
-    cache: own.Cache = None,
-    labels: own.Labels = "",
+    cache: Annotated[
+        str | None,
+        opt.image(
+            "--cache", "Memory for decoded images: auto, off, or a size such as 8G.", "SIZE", show_default="auto"
+        ),
+    ] = None,
+    labels: Annotated[
+        str,
+        opt.image(
+            "--labels",
+            "Labels for the final table only: folder, folder:N, CSV, COCO, YOLO, VOC.",
+            "LABELS",
+            paths.labels,
+        ),
+    ] = "",
     weights: opt.Weights = None,
     model: opt.Model = None,
-    teacher: own.Teacher = None,
-    recipe: own.Recipes = None,
+    teacher: Annotated[
+        str | None,
+        opt.model(
+            "--teacher",
+            "Distil these frozen weights into --model; same forms as --weights.",
+            "WEIGHTS",
+            paths.weights,
+            autocompletion=completion.weights,
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        opt.training(
+            "--recipe, -r",
+            "Name (`dinocli recipe list`) or path; repeatable, the last wins.",
+            "RECIPE",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
     settings: opt.Settings = None,
-    steps: own.Steps = None,
-    minutes: own.Minutes = 0.0,
-    batch_size: own.BatchSize = None,
-    seed: own.Seed = None,
-    out: own.Out = "",
+    steps: Annotated[
+        int | None, opt.training("--steps", "Optimizer steps.", min=1, show_default="from the number of images")
+    ] = None,
+    minutes: Annotated[
+        float, opt.training("--minutes", "Time limit of the whole command, minutes; 0: none.", min=0.0)
+    ] = 0.0,
+    batch_size: Annotated[
+        Any,
+        opt.training(
+            "--batch-size",
+            "Images per step over all processes; auto; max: all that fits in memory.",
+            "N",
+            parser=_batch_size,
+            show_default="auto",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, opt.training("--seed", "Random seed.", min=0, max=opt.MAX_SEED, show_default="0")
+    ] = None,
+    out: Annotated[str, opt.output("--out, -o", "Folder of the run.", "FOLDER", show_default="runs/NAME")] = "",
     device: opt.Device = "auto",
     gpus: opt.Gpus = 1,
     resume: opt.Resume = False,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    profile: own.Profile = False,
+    profile: Annotated[
+        bool, opt.output("--profile", "Time the parts of 10 steps; Chrome trace in RUN/profile.json.")
+    ] = False,
     terminal: Any = None,
 ) -> None:
     """Train with the recipes of the command; help comes from `TRAINING_COMMANDS`."""
@@ -123,7 +180,7 @@ def training(
     mode = TRAINING_COMMANDS[command]
     base_recipes = mode.base_recipes if teacher is None else (DISTILLATION_RECIPE,)
     layers = [*base_recipes, *(recipe or mode.default_recipes)]
-    merged = load_recipe(layers, own.settings_of(recipe_options, settings))
+    merged = load_recipe(layers, settings_of(recipe_options, settings))
     run_on_gpus(gpus, device)
     with terminal:
         from dinocli.artifacts.run_folder import check_new_run
@@ -149,3 +206,13 @@ def training(
             result = train(options, terminal, sys.stdin.buffer, started)
             show = partial(show_trained, terminal, result, hints=() if recipe else (NO_RECIPE,))
     show()
+
+
+def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
+    """Return options that are not None as `--set` strings, followed by the user's `--set` strings, which win."""
+    options = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
+    return [*options, *(settings or [])]
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in JSON and TOML
