@@ -62,14 +62,13 @@ def make_method(
 
     Args:
         name: One of `METHODS`.
-        options: Options that the user set; each has to belong to this method.
+        options: Options of this method that the user set, checked by `check_method`.
         backbone: Backbone of the features.
         reference: The sample consists of images known to be good.
         seed: Seed of methods that sample.
 
     Raises:
-        UsageError: The method is unknown, an option belongs to another method, or the method does not support the
-            backbone or a reference.
+        UsageError: The method is unknown, or does not support the backbone.
     """
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
@@ -77,17 +76,7 @@ def make_method(
         raise UsageError(f"--method {name!r} is not known; {hint}")
     if name == "attention" and not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
-    accepted = _options(name)
-    if reference and "reference" not in accepted:
-        raise UsageError(f"--reference belongs to --method anomaly, not to {name}: leave it out")
-    for option in options:
-        if option not in accepted:
-            others = " or ".join(other for other in METHODS if option in _options(other))
-            raise UsageError(f"--{option} belongs to --method {others}, not to {name}: leave it out")
+    accepted = {field.name for field in fields(METHODS[name])}
     values = {"seed": seed, "reference": reference, "affinity_threshold": affinity_threshold_of(backbone), **options}
     method: Method = METHODS[name](**{key: value for key, value in values.items() if key in accepted})
     return method
-
-
-def _options(name: str) -> set[str]:
-    return {field.name for field in fields(METHODS[name])}

@@ -1,5 +1,3 @@
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from dinocli.models.create import create_backbone
 from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.method_choice import METHODS, make_method, pick_method
+from dinocli.segmentation.method_options import check_method
 from dinocli.segmentation.tokencut import AFFINITY_THRESHOLD, TokenCut
 
 
@@ -34,20 +33,22 @@ def test_the_backbone_settles_the_tie(vit: Backbone, convnet: Backbone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "reference", "said"),
+    ("name", "said"),
     [
-        ("tokncut", {}, False, "did you mean tokencut"),
-        ("magic", {}, False, "use one of auto, attention"),
-        ("pca", {"objects": 2}, False, "--objects belongs to --method tokencut, not to pca"),
-        ("kmeans", {}, True, "--reference belongs to --method anomaly"),
-        ("attention", {}, False, "resnet10t has no attention"),
+        ("tokncut", "did you mean tokencut"),
+        ("magic", "use one of auto, attention"),
+        ("attention", "resnet10t has no attention"),
     ],
 )
-def test_options_that_do_not_fit_a_method_are_refused(
-    convnet: Backbone, name: str, options: dict[str, Any], reference: bool, said: str
-) -> None:
+def test_an_unknown_or_unsuitable_method_is_refused(convnet: Backbone, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        make_method(name, options, convnet, reference=reference)
+        make_method(name, {}, convnet)
+
+
+def test_the_choice_of_auto_refuses_options_of_the_other_method() -> None:
+    check_method("auto", ["objects"])
+    with pytest.raises(UsageError, match="--objects belongs to --method tokencut, not to anomaly"):
+        check_method("anomaly", ["objects"])
 
 
 def _grids(count: int, objects: int) -> list[FeatureGrid]:

@@ -11,6 +11,7 @@ from dinocli.data.sources import find_images
 from dinocli.errors import UsageError
 from dinocli.file_set import claimed
 from dinocli.segmentation.method_choice import METHODS
+from dinocli.segmentation.method_options import METHODS_OF_OPTION
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.embed.embed_options import EmbedOptions
@@ -18,7 +19,6 @@ from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.feature_inputs import check_features, takes_features
 from dinocli.tasks.inputs import FeatureInputs, ReadOptions, absolute_input
 from dinocli.tasks.search.search_options import SearchOptions
-from dinocli.tasks.segment.ignored_options import METHODS_OF_OPTION
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from dinocli.tasks.train.train_options import TrainOptions
 
@@ -32,6 +32,8 @@ from dinocli.tasks.train.train_options import TrainOptions
         ({"method": "anomaly", "outputs": MaskOutputs(maps=True)}, "--maps belongs to --method attention or pca"),
         ({"method": "tokencut", "reference": "good"}, "--reference belongs to --method anomaly, not to tokencut"),
         ({"method": "kmeans", "method_options": {"threshold": "0.5"}}, "--threshold belongs to --method anomaly"),
+        ({"method_options": {"thresold": "0.5"}}, "no method has the option 'thresold'"),
+        ({"method": "pca", "method_options": {"objects": 2}}, "--objects belongs to --method tokencut, not to pca"),
         ({"method_options": {"threshold": "2"}}, "--threshold '2' is not auto"),
         ({"tile": "16:16"}, "an overlap of 16 px is more than half"),
         ({"outputs": MaskOutputs(polygons=True)}, "add --coco FILE"),
@@ -70,15 +72,11 @@ def test_outputs_of_segment_do_not_replace_one_another(
 
 
 def test_each_option_of_a_method_is_known_to_belong_to_it() -> None:
-    own = {field.name for method in METHODS.values() for field in fields(method)} & {
-        *("objects", "segments", "head", "reference", "threshold", "features")
-    }
-    found = {
-        option: tuple(name for name, method in METHODS.items() if option in {field.name for field in fields(method)})
-        for option in own
-    }
-    assert found == {option: METHODS_OF_OPTION[option] for option in METHODS_OF_OPTION if option in own}
-    assert len(found) == 6
+    fields_of = {name: {field.name for field in fields(method)} for name, method in METHODS.items()}
+    own = set[str]().union(*fields_of.values()) - {"seed"}
+    assert len(own) == 8
+    found = {option: tuple(name for name in METHODS if option in fields_of[name]) for option in own}
+    assert found | {"query": ("attention",), "maps": ("attention", "pca")} == METHODS_OF_OPTION
 
 
 @pytest.mark.parametrize(

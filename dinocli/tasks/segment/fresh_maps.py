@@ -12,6 +12,7 @@ from dinocli.segmentation.anomaly import Anomaly, FittedAnomaly
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.segmentation.method import FittedMethod, Method, PatchMaps
 from dinocli.segmentation.method_choice import make_method, pick_method
+from dinocli.segmentation.method_options import check_method
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import Propagation, first_labels
 from dinocli.segmentation.segment_images import SegmentImage
@@ -137,9 +138,9 @@ class FreshMaps:
             name, reason = "anomaly", "tiles show surfaces, not whole objects"
         elif name == "auto":
             name, reason = pick_method(backbone, sample.grids)
-        given = options.method_options
-        method = make_method(name, given, backbone, reference=bool(options.reference), seed=options.seed)
-        return method, MethodUsed(name, reason)
+        check_method(name, options.options_of_methods)  # again, now that `auto` is resolved
+        given, reference = options.method_options, bool(options.reference)
+        return make_method(name, given, backbone, reference=reference, seed=options.seed), MethodUsed(name, reason)
 
     def _propagation(self) -> tuple[Method, MethodUsed]:
         images, preprocess = self.context.images, self.context.preprocess

@@ -11,8 +11,8 @@ from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
+from dinocli.segmentation.method_options import check_method
 from dinocli.tasks.inputs import ImageOptions, check_inputs
-from dinocli.tasks.segment.ignored_options import check_answers, check_method
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
@@ -113,12 +113,21 @@ class SegmentOptions(ImageOptions):
         parse_tiling(self.tile)
         parse_threshold(str(self.method_options.get("threshold", "auto")))
         self.query_point()
+        given = self.options_of_methods
+        if self.propagate and (self.method != "auto" or given or self.groups):
+            others = ["--method"] * (self.method != "auto") + [f"--{name}" for name in given]
+            raise UsageError(f"--propagate is a method of its own: leave {', '.join(others) or '--groups'} out")
+        check_method(self.method, given)
+        own = {name: getattr(self, name) for name in ("truth", "save_detector", "resume")} | asdict(self.outputs)
+        files = [f"--{name.replace('_', '-')}" for name, value in own.items() if value]
+        if not self.out and files:
+            raise UsageError(f"{', '.join(files)}: answers on stdout have no such files; name a folder with --out")
+
+    @property
+    def options_of_methods(self) -> list[str]:
+        """Names of the given options that only some methods take."""
         more = {"query": self.query, "maps": self.outputs.maps, "reference": self.reference}
-        given = [name for name, value in {**self.method_options, **more}.items() if value]
-        check_method(self.method, given, propagates=bool(self.propagate), groups=bool(self.groups))
-        if not self.out:
-            own = {name: getattr(self, name) for name in ("truth", "save_detector", "resume")} | asdict(self.outputs)
-            check_answers([name for name, value in own.items() if value])
+        return [name for name, value in {**self.method_options, **more}.items() if value]
 
     @property
     def canvas_side(self) -> int:
