@@ -4,6 +4,7 @@ import sys
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -67,10 +68,9 @@ def classify(
     from dinocli.cli.show_classify import show_classification
 
     with terminal:
-        from dinocli.tasks.classify.classify_options import ClassifyOptions
         from dinocli.tasks.feature_inputs import check_features
 
-        options = options_of(ClassifyOptions, source | locals())
+        options = options_of(dinocli.ClassifyOptions, source | locals())
         if not dry_run:
             options.check_outputs()
         check_features(options, weights=classifier)
@@ -79,7 +79,5 @@ def classify(
 
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            from dinocli.tasks.classify.classify import classify as run
-
-            show = partial(show_classification, terminal, run(options, terminal, sys.stdin.buffer))
+            show = partial(show_classification, terminal, dinocli.classify(options, terminal, sys.stdin.buffer))
     show()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -93,11 +94,10 @@ def cluster(
     from dinocli.cli.show_cluster import show_clusters
 
     with terminal:
-        from dinocli.tasks.cluster.cluster_options import ClusterOptions
         from dinocli.tasks.feature_inputs import check_features
 
         options = options_of(
-            ClusterOptions,
+            dinocli.ClusterOptions,
             source | locals(),
             k=0 if k == "auto" else int(k),
             duplicates=_cosine(duplicates),
@@ -111,9 +111,7 @@ def cluster(
 
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            from dinocli.tasks.cluster.cluster import cluster as run
-
-            show = partial(show_clusters, terminal, run(options, terminal, sys.stdin.buffer))
+            show = partial(show_clusters, terminal, dinocli.cluster(options, terminal, sys.stdin.buffer))
     show()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -93,9 +94,7 @@ def embed(
         raise UsageError("--merge is one process: leave --gpus out")
     run_on_gpus(gpus, device)
     with terminal:
-        from dinocli.tasks.embed.embed_options import EmbedOptions
-
-        options = options_of(EmbedOptions, locals(), inputs=images)
+        options = options_of(dinocli.EmbedOptions, locals(), inputs=images)
         if merge:
             options.check_merge(dry_run=dry_run)
             from dinocli.tasks.embed.merge_shards import merge as join

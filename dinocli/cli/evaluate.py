@@ -4,6 +4,7 @@ import sys
 from functools import partial
 from typing import Annotated, Any
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -56,14 +57,12 @@ def evaluate(
     The table goes to stdout: tab-separated when piped, --json for one object. --report shows what is behind it.
     """
     with terminal:
-        from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
         from dinocli.tasks.feature_inputs import check_features
 
-        options = options_of(EvaluateOptions, source | locals(), argv=sys.argv)
+        options = options_of(dinocli.EvaluateOptions, source | locals(), argv=sys.argv)
         options.check()
         check_features(options)
         from dinocli.cli.show_evaluate import show_evaluation
-        from dinocli.tasks.evaluate.evaluate import evaluate as run
 
-        evaluation = run(options, terminal, sys.stdin.buffer)
+        evaluation = dinocli.evaluate(options, terminal, sys.stdin.buffer)
     show_evaluation(terminal, evaluation)

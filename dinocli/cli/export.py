@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import dinocli
 from dinocli.cli import completion, paths
 from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
-from dinocli.cli.option_groups import grouped, terminal_options
+from dinocli.cli.option_groups import grouped, options_of, terminal_options
 
 EPILOG = examples(
     "dinocli export runs/mine --format onnx --out mine.onnx",
@@ -55,14 +56,11 @@ def export(
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """
     with terminal:
-        from dinocli.tasks.export.export_options import ExportOptions
-
-        options = ExportOptions(weights, model or "", format_, out, force, with_preprocessing, classifier)
+        options = options_of(dinocli.ExportOptions, locals(), format=format_)
         options.check()
         from dinocli.cli.render import print_result
-        from dinocli.tasks.export.export import export as run
 
-        done = run(options, terminal)
+        done = dinocli.export(options, terminal)
     terminal.line(f"largest difference to our own network {done.difference:.1g}")
     push = ["hf auth login", f"hf upload USER/{done.path.name} {done.path}"] if done.path.is_dir() else []
     terminal.ending([done.card], push)

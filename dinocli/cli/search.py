@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -70,11 +71,9 @@ def search(
     """
     with terminal:
         from dinocli.cli.render import print_json, print_rows, print_table
-        from dinocli.tasks.search.search import search as run
-        from dinocli.tasks.search.search_options import SearchOptions
 
-        options = options_of(SearchOptions, locals(), box=_box(box) if box else None)
-        result = run(options, terminal, sys.stdin.buffer)
+        options = options_of(dinocli.SearchOptions, locals(), box=_box(box) if box else None)
+        result = dinocli.search(options, terminal, sys.stdin.buffer)
     if sheet:
         terminal.ending([sheet], [])
     if terminal.as_json:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
@@ -158,16 +159,14 @@ def segment(
     from dinocli.cli.show_segment import show_answers, show_segmented
 
     with terminal:
-        from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
-
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
         method_options["features"] = features
         options = options_of(
-            SegmentOptions,
+            dinocli.SegmentOptions,
             locals(),
             inputs=images,
             method_options={name: value for name, value in method_options.items() if value is not None},
-            outputs=options_of(MaskOutputs, locals()),
+            outputs=options_of(dinocli.MaskOutputs, locals()),
         )
         options.check(dry_run=dry_run)
         if not out:
@@ -176,10 +175,9 @@ def segment(
             show_answers(answers(options, terminal, sys.stdin.buffer))
             return
         from dinocli.tasks.segment.segment import dry_run as plan
-        from dinocli.tasks.segment.segment import segment as run
 
         if dry_run:
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            show = partial(show_segmented, terminal, run(options, terminal, sys.stdin.buffer))
+            show = partial(show_segmented, terminal, dinocli.segment(options, terminal, sys.stdin.buffer))
     show()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+import dinocli
 from dinocli.cli import completion, paths
 from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
@@ -160,16 +161,10 @@ def training(
     from dinocli.cli.facts import show_plan
     from dinocli.config.load import load_recipe
 
+    reading = ("range", "channels", "nodata", "page", "z", "roi", "max_bad", "workers")
     recipe_options = {
-        "data.range": read.range or None,
-        "data.channels": read.channels,
-        "data.nodata": read.nodata,
-        "data.page": read.page,
-        "data.z": read.z,
-        "data.roi": read.roi or None,
-        "data.max_bad": read.max_bad or None,
+        **{f"data.{name}": value for name in reading if (value := getattr(read, name)) not in ("", None)},
         "data.cache": cache,
-        "data.workers": read.workers,
         "model.weights": weights,
         "model.name": model,
         "model.teacher": teacher,
@@ -187,9 +182,8 @@ def training(
         from dinocli.data.sources import check_not_empty, check_null
         from dinocli.engine.trackers import check_trackers
         from dinocli.file_set import LOCK_NAME
-        from dinocli.tasks.train.train_options import TrainOptions
 
-        options = options_of(TrainOptions, locals(), inputs=images, recipe=merged, argv=sys.argv)
+        options = options_of(dinocli.TrainOptions, locals(), inputs=images, recipe=merged, argv=sys.argv)
         check_null(images, null=read.null)
         check_not_empty(images)
         check_trackers(merged.run.track)
@@ -201,9 +195,8 @@ def training(
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
             from dinocli.cli.show_training import show_trained
-            from dinocli.tasks.train.train import train
 
-            result = train(options, terminal, sys.stdin.buffer, started)
+            result = dinocli.train(options, terminal, sys.stdin.buffer, started)
             show = partial(show_trained, terminal, result, hints=() if recipe else (NO_RECIPE,))
     show()
 
