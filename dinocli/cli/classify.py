@@ -2,7 +2,7 @@
 
 import sys
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dinocli
 from dinocli.cli import options as opt
@@ -10,12 +10,17 @@ from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, options_of, read_options, terminal_options
 
+if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
+    from dinocli.tasks.classify.classify_options import ClassifyResult
+
 EPILOG = examples(
     "dinocli classify feats.npy --labels few.csv --suggest 20",
     "dinocli classify ./images --labels few.csv --precision 0.95 --save clf.safetensors",
     "dinocli classify ./new --classifier clf.safetensors --out new.csv",
 )
 learning_option = partial(opt.option, "Labels and classifier")
+MAX_ROWS = 40
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)
@@ -65,7 +70,6 @@ def classify(
     The path of the table of all images is printed on stdout.
     """
     from dinocli.cli.facts import show_plan
-    from dinocli.cli.show_classify import show_classification
 
     with terminal:
         from dinocli.tasks.feature_inputs import check_features
@@ -81,3 +85,30 @@ def classify(
         else:
             show = partial(show_classification, terminal, dinocli.classify(options, terminal, sys.stdin.buffer))
     show()
+
+
+def show_classification(terminal: "Terminal", outcome: "ClassifyResult") -> None:
+    """Show a table of the classes on stderr, and the path of the table of all images on stdout."""
+    rows = [
+        [one.name, f"{one.labelled:,}", f"{one.predicted:,}", f"{one.unsure:,}", _share(one.recall)]
+        for one in outcome.classes[:MAX_ROWS]
+    ]
+    terminal.table("Classes", ["", "labelled", "predicted", "unsure", "recall"], rows)
+    if len(outcome.classes) > MAX_ROWS:
+        terminal.line(f"and {len(outcome.classes) - MAX_ROWS} more classes; --json has all")
+    if outcome.accuracy is not None:
+        terminal.line(
+            f"{outcome.method}: accuracy {outcome.accuracy:.3f}, mean recall {_share(outcome.balanced_accuracy)} by "
+            "cross-validation on the labelled images"
+        )
+    if outcome.threshold:
+        terminal.line(
+            f"{outcome.accepted:.0%} of the images without a label are accepted, from confidence "
+            f"{outcome.threshold:.3f}, for a precision of {outcome.precision:g}"
+        )
+    terminal.ending(outcome.files, outcome.next_commands())
+    terminal.result(outcome.to_dict(), outcome.out)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

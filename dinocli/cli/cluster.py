@@ -2,15 +2,21 @@
 
 import sys
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import dinocli
 from dinocli.cli import options as opt
 from dinocli.cli import paths
+from dinocli.cli.embed import search_command
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import feature_options, grouped, options_of, read_options, terminal_options
+
+if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
+    from dinocli.report.crosstab import LabelCounts
+    from dinocli.tasks.cluster.cluster_options import ClusterResult
 
 EPILOG = examples(
     "dinocli cluster feats.npy -k auto --report report.html",
@@ -18,6 +24,9 @@ EPILOG = examples(
     "dinocli cluster feats.npy --select 200 --labels folder --json | jq .agreement",
 )
 group_option = partial(opt.option, "Groups")
+MAX_ROWS = 40
+MAX_GROUP_COLUMNS = 10
+"""Groups in a table of labels: together with the labels they fit into 80 cells."""
 
 
 @grouped(source=feature_options, read=read_options, terminal=terminal_options)
@@ -91,7 +100,6 @@ def cluster(
     if k != "auto" and not (k.isdecimal() and int(k)):
         raise typer.BadParameter(f"{k!r}: give a number of groups, or auto", param_hint="-k")
     from dinocli.cli.facts import show_plan
-    from dinocli.cli.show_cluster import show_clusters
 
     with terminal:
         from dinocli.tasks.feature_inputs import check_features
@@ -122,3 +130,49 @@ def _cosine(text: str) -> float:
         return AUTO_DUPLICATES if text == "auto" else float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r}: give auto, a cosine or 0", param_hint="--duplicates") from None
+
+
+def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
+    """Show a table of the groups on stderr, and the path of the table of all images on stdout."""
+    groups = outcome.clusters[:MAX_ROWS]
+    rows = [[f"{g.cluster}", f"{g.size:,}", f"{g.mean_distance:.3f}", g.medoid] for g in groups]
+    terminal.table("Groups", ["cluster", "images", "distance", "medoid"], rows)
+    if len(outcome.clusters) > MAX_ROWS:
+        terminal.line(f"and {len(outcome.clusters) - MAX_ROWS} smaller ones")
+    if outcome.ungrouped:
+        terminal.line(f"{outcome.ungrouped:,} images are in no group")
+    for column, scores in outcome.agreement.items():
+        if not scores:
+            terminal.line(f"{column}: no image has a label")
+            continue
+        _show_labels(terminal, column, outcome.label_counts[column])
+        terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+    if outcome.duplicates is not None:
+        terminal.line(
+            f"{outcome.copies:,} files are exact copies, {outcome.duplicates:,} pairs are near-copies, "
+            f"{outcome.duplicate_groups:,} groups in all"
+        )
+    if outcome.outliers:
+        name, score = outcome.outliers[0]
+        terminal.line(f"oddest image: {name}, {score:.1f} standard deviations above the median")
+    if outcome.issues:
+        terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))
+    terminal.line("written: " + ", ".join(map(str, outcome.files)))
+    pages = [path for path in outcome.files if path.suffix in (".html", ".png")]
+    search = [search_command(outcome.features)] if outcome.features else []
+    terminal.ending(pages, search)
+    terminal.result(outcome.to_dict(), outcome.out)
+
+
+def _show_labels(terminal: "Terminal", column: str, counts: "LabelCounts") -> None:
+    """Show labels as rows, since they are long, and groups as columns."""
+    header = ["none" if group < 0 else f"{group}" for group in counts.groups]
+    rows = list(zip(*counts.counts, strict=True))
+    if len(header) > MAX_GROUP_COLUMNS:
+        header = [*header[: MAX_GROUP_COLUMNS - 1], "others"]
+        rows = [(*row[: MAX_GROUP_COLUMNS - 1], sum(row[MAX_GROUP_COLUMNS - 1 :])) for row in rows]
+    labelled_rows = zip(counts.labels[:MAX_ROWS], rows, strict=False)
+    lines = [[label, *(f"{count:,}" for count in row), f"{sum(row):,}"] for label, row in labelled_rows]
+    terminal.table(f"{column} in each group", [column, *header, "images"], lines)
+    if len(counts.labels) > MAX_ROWS:
+        terminal.line(f"and {len(counts.labels) - MAX_ROWS} more labels; --json has all")

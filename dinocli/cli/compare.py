@@ -28,8 +28,8 @@ def compare(
     Reads the run folders only, no images. The table goes to stdout: tab-separated when piped, --json for one object.
     """
     from dinocli.cli.show_compare import show_comparison
-    from dinocli.tasks.compare_runs import CompareOptions, compare_runs
+    from dinocli.tasks.compare_runs import compare_runs
 
     with terminal:
-        comparison = compare_runs(CompareOptions(tuple(runs), report, force))
+        comparison = compare_runs(runs, report, force=force)
     show_comparison(terminal, comparison)

@@ -1,8 +1,12 @@
 """`dinocli embed`: parse, one library call, present."""
 
+import re
 import sys
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +16,10 @@ from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
+
+if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
+    from dinocli.tasks.embed.embed_options import EmbedResult
 
 EPILOG = examples(
     "dinocli embed ./images --out feats.npy",
@@ -85,7 +93,6 @@ def embed(
     Without IMAGES or --weights those of the newest run are taken. The path of the file is printed on stdout.
     """
     from dinocli.cli.facts import show_plan
-    from dinocli.cli.show_embed import show_embedded
     from dinocli.errors import UsageError
 
     if terminal.as_json and out == "-":
@@ -112,3 +119,32 @@ def embed(
                 outcome = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
                 show = partial(show_embedded, terminal, outcome)
     show()
+
+
+def show_embedded(terminal: "Terminal", outcome: "EmbedResult | None") -> None:
+    """Show the speed on stderr and the path on stdout; with `--out -` stdout holds the rows already."""
+    if outcome is None:
+        return
+    speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""
+    terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
+    if outcome.path:
+        terminal.ending([], next_commands(outcome.path, outcome.shape))
+        terminal.result(outcome.to_dict(), outcome.path)
+
+
+def next_commands(path: Path, shape: Sequence[int]) -> list[str]:
+    """Return the commands that take the features; grids of patches are for other programs.
+
+    Args:
+        path: Feature file, or folder of patch tokens.
+        shape: Shape of one row.
+    """
+    if shard := re.fullmatch(r"(.+)\.\d+of\d+", path.stem):
+        return [f"dinocli embed --merge --out {quote(str(path.with_name(shard[1] + path.suffix)))}"]
+    return [f"dinocli cluster {quote(str(path))}", search_command(path)] if len(shape) == 1 else []
+
+
+def search_command(path: Path) -> str:
+    """Return the command that searches in a feature file; in one of tiles for a part of an image."""
+    box = " --box X,Y,W,H" if path.with_name(f"{path.stem}.tiles.csv").is_file() else ""
+    return f"dinocli search IMAGE{box} --in {quote(str(path))}"

@@ -58,10 +58,9 @@ def export(
     with terminal:
         options = options_of(dinocli.ExportOptions, locals(), format=format_)
         options.check()
-        from dinocli.cli.render import print_result
 
         done = dinocli.export(options, terminal)
     terminal.line(f"largest difference to our own network {done.difference:.1g}")
     push = ["hf auth login", f"hf upload USER/{done.path.name} {done.path}"] if done.path.is_dir() else []
     terminal.ending([done.card], push)
-    print_result(terminal, done.to_dict(), done.path)
+    terminal.result(done.to_dict(), done.path)

@@ -95,6 +95,13 @@ class Terminal(ProgressReporter):
         if not self.quiet:
             self.console.print(text_table(title, header, rows, self.console.width))
 
+    def result(self, data: Mapping[str, Any], path: Path) -> None:
+        """Print the result of a command on stdout: its path, or with `--json` all its data."""
+        if self.as_json:
+            print_json(data)
+        else:
+            sys.stdout.write(f"{path}\n")
+
     def _say_plain(self, text: str) -> None:
         self._say(Text(text))
 
@@ -170,14 +177,6 @@ def show_rows(
 def print_rows(rows: Iterable[Sequence[str]]) -> None:
     """Print tab-separated lines on stdout, for a pipe."""
     sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-
-
-def print_result(terminal: Terminal, data: Mapping[str, Any], path: Path) -> None:
-    """Print the result of a command on stdout: its path, or with `--json` all its data."""
-    if terminal.as_json:
-        print_json(data)
-    else:
-        sys.stdout.write(f"{path}\n")
 
 
 def _finite(value: Any) -> Any:

@@ -1,8 +1,10 @@
 """`dinocli segment`: parse, one library call, present."""
 
 import sys
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +13,10 @@ from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
+
+if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
+    from dinocli.tasks.segment.segment_options import SegmentResult
 
 EPILOG = examples(
     "dinocli segment ./images --out masks --overlay",
@@ -156,7 +162,6 @@ def segment(
         flag = "--dry-run" if dry_run else "--json"
         raise typer.BadParameter("without --out there is one JSON line per image: leave it out", param_hint=flag)
     from dinocli.cli.facts import show_plan
-    from dinocli.cli.show_segment import show_answers, show_segmented
 
     with terminal:
         method_options = {"objects": objects, "segments": segments, "head": head, "threshold": threshold}
@@ -181,3 +186,33 @@ def segment(
         else:
             show = partial(show_segmented, terminal, dinocli.segment(options, terminal, sys.stdin.buffer))
     show()
+
+
+def show_segmented(terminal: "Terminal", outcome: "SegmentResult") -> None:
+    """Show counts and scores on stderr, the output folder on stdout."""
+    if outcome.scores:
+        rows = [
+            [name, f"{value:.3f}", f"{low:.3f} to {high:.3f}"] for name, (value, low, high) in outcome.scores.items()
+        ]
+        terminal.table("Against the truth", ["", "value", "95 %"], rows)
+    if outcome.confusion:
+        counts = (f"{count} {name.replace('_', ' ')}" for name, count in outcome.confusion.items())
+        terminal.line(f"images: {', '.join(counts)}")
+    if outcome.groups:
+        groups = outcome.groups
+        terminal.line(f"{groups['good']} of {groups['groups']} groups are good: {outcome.folder / 'groups.csv'}")
+    terminal.line(
+        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}; "
+        f"{outcome.empty_images} images have an empty mask"
+    )
+    other = f"dinocli segment --from {quote(str(outcome.folder))} --threshold VALUE --out FOLDER"
+    terminal.ending([outcome.folder / "report.html"], [other] if outcome.method.name == "anomaly" else [])
+    terminal.result(outcome.to_dict(), outcome.folder)
+
+
+def show_answers(answers: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, flushed at once."""
+    from dinocli.cli.render import print_json
+
+    for answer in answers:
+        print_json(answer)

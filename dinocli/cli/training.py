@@ -3,10 +3,11 @@
 import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,18 +17,16 @@ from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
+from dinocli.report.text import difference, score
+
+if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
+    from dinocli.tasks.train.run_report import TrainResult
+    from dinocli.tasks.train.score_lines import ScoreLine
 
 
-@dataclass(frozen=True)
-class TrainingCommand:
-    """A training command.
-
-    Args:
-        base_recipes: Recipes below those of the user.
-        default_recipes: Recipes of a user who names none.
-        help: Help text.
-        epilog: Examples.
-    """
+class TrainingCommand(NamedTuple):
+    """A training command: recipes below those of the user, recipes of a user who names none, help and examples."""
 
     base_recipes: tuple[str, ...]
     default_recipes: tuple[str, ...]
@@ -194,8 +193,6 @@ def training(
 
             show = partial(show_plan, terminal, plan(options, terminal, sys.stdin.buffer))
         else:
-            from dinocli.cli.show_training import show_trained
-
             result = dinocli.train(options, terminal, sys.stdin.buffer, started)
             show = partial(show_trained, terminal, result, hints=() if recipe else (NO_RECIPE,))
     show()
@@ -203,9 +200,48 @@ def training(
 
 def settings_of(pairs: dict[str, Any], settings: list[str] | None) -> list[str]:
     """Return options that are not None as `--set` strings, followed by the user's `--set` strings, which win."""
-    options = [f"{key}={_toml(value)}" for key, value in pairs.items() if value is not None]
-    return [*options, *(settings or [])]
+    given = {key: value for key, value in pairs.items() if value is not None}
+    # Strings, numbers and lists are the same in JSON and TOML.
+    return [*(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()), *(settings or [])]
 
 
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in JSON and TOML
+def show_trained(terminal: "Terminal", result: "TrainResult | None", *, hints: Sequence[str] = ()) -> None:
+    """Show the result of a run: tables and verdict on stderr, the run folder on stdout."""
+    from dinocli.quality.verdict import KEPT
+
+    if result is None:
+        return
+    step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
+    for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
+        if lines:
+            terminal.table(title, *_score_table(lines, step))
+    data = result.to_dict()
+    for sentence in (*result.verdict.sentences, data["share_of_teacher"]):
+        if sentence:
+            terminal.line(sentence)
+    unimproved = " (no training step improved on them)" if result.verdict.keep == "statistics" else ""
+    terminal.line(f"Keep {KEPT[result.verdict.keep]}{unimproved}: {result.folder / 'backbone'}")
+    for advice in result.advice:
+        terminal.line(f"Try next: {advice}")
+    for hint in hints:
+        terminal.line(hint)
+    terminal.ending(
+        [result.folder / "report.html"], [f"dinocli embed --weights {quote(str(result.folder))} --out feats.npy"]
+    )
+    terminal.result(data, result.folder)
+
+
+def _score_table(lines: "Sequence[ScoreLine]", step: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows; columns `statistics` (adapted batch norm) and `teacher` only if measured."""
+    header, rows = ["", "start", step, "change"], []
+    for line in lines:
+        values = [line.start, line.adapted] if line.statistics is None else [line.start, line.statistics, line.adapted]
+        rows.append([line.name, *map(score, values), difference(line.adapted, line.start)])
+    if len(rows[0]) > len(header):
+        header.insert(2, "statistics")
+    if any(line.teacher is not None for line in lines):
+        header.append("teacher")
+        rows = [
+            [*row, "" if line.teacher is None else score(line.teacher)] for row, line in zip(rows, lines, strict=True)
+        ]
+    return header, rows

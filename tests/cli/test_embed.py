@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
-from dinocli.cli.show_embed import next_commands, search_command
+from dinocli.cli.embed import next_commands, search_command
 from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two

@@ -10,7 +10,7 @@ import pytest
 from dinocli.config.load import load_recipe
 from dinocli.errors import UsageError, WeightsError
 from dinocli.report.comparison_page import lead
-from dinocli.tasks.compare_runs import CompareOptions, compare_runs
+from dinocli.tasks.compare_runs import compare_runs
 from tests.report.test_page import Page
 
 
@@ -55,7 +55,7 @@ def leave_run(
 def test_differing_settings_and_the_best_run_are_named(tmp_path: Path) -> None:
     one = leave_run(tmp_path / "one", -2.5, "optim.lr=1e-4", accuracy=0.81)
     other = leave_run(tmp_path / "other", -2.0, "optim.lr=1e-3", outcome="worse", accuracy=0.79)
-    found = compare_runs(CompareOptions((one, other)))
+    found = compare_runs((one, other))
     assert found.settings == {"optim.lr": [1e-4, 1e-3]}
     assert found.notes == []
     assert lead(found) == "one has the highest k-NN accuracy, folder: 0.810."
@@ -81,10 +81,10 @@ def test_incomparable_runs_are_noted(tmp_path: Path) -> None:
     start = leave_run(tmp_path / "start", -2.5, weights={"name": "other", "sha256": "6" * 64})
     seed = leave_run(tmp_path / "seed", -2.5, "run.seed=7")
     for other, word in ((images, "different images"), (start, "different weights"), (seed, "different samples")):
-        (note,) = compare_runs(CompareOptions((one, other))).notes
+        (note,) = compare_runs((one, other)).notes
         assert word in note
-    assert "no run comes first" in lead(compare_runs(CompareOptions((one, images))))
-    assert "no run comes first" in lead(compare_runs(CompareOptions((one, seed))))
+    assert "no run comes first" in lead(compare_runs((one, images)))
+    assert "no run comes first" in lead(compare_runs((one, seed)))
 
 
 def test_a_run_that_has_not_ended_is_shown_without_a_verdict(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_run_that_has_not_ended_is_shown_without_a_verdict(tmp_path: Path) -> 
     manifest = json.loads((going / "run.json").read_text()) | {"status": "interrupted", "outcome": None}
     (going / "run.json").write_text(json.dumps(manifest))
     (going / "metrics.jsonl").unlink()
-    found = compare_runs(CompareOptions((one, str(going)), report=str(tmp_path / "page.html")))
+    found = compare_runs((one, str(going)), report=str(tmp_path / "page.html"))
     assert found.notes == [f"{going} is interrupted: it has no verdict"]
     assert lead(found) == "There are no two runs with scores to compare."
     assert "interrupted" in Page((tmp_path / "page.html").read_text()).text
@@ -102,20 +102,20 @@ def test_a_run_that_has_not_ended_is_shown_without_a_verdict(tmp_path: Path) -> 
 def test_the_page_has_everything(tmp_path: Path) -> None:
     runs = tuple(leave_run(tmp_path / f"run{n}", -2.5 + n / 10, f"run.steps={10 + n}") for n in range(6))
     page = tmp_path / "page.html"
-    compare_runs(CompareOptions(runs, report=str(page)))
+    compare_runs(runs, report=str(page))
     seen = Page(page.read_text())
     assert not seen.open
     assert {"6 of 6 better", "run5", "-2.000", "run.steps", "15", "dinocli pretrain './my images'"} <= set(seen.text)
     assert sum(text == "Selection score of the guard" for text in seen.text) == 2, "four runs a chart"
     with pytest.raises(UsageError, match="--force"):
-        compare_runs(CompareOptions(runs, report=str(page)))
-    compare_runs(CompareOptions(runs[:2], report=str(page), force=True))
+        compare_runs(runs, report=str(page))
+    compare_runs(runs[:2], report=str(page), force=True)
     assert "2 of 2 better" in Page(page.read_text()).text
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs = (leave_run(tmp_path / "a" / "run", -2.5), leave_run(tmp_path / "b" / "run", -2.4))
-    compare_runs(CompareOptions(runs, report=str(tmp_path / "page.html")))
+    compare_runs(runs, report=str(tmp_path / "page.html"))
     text = Page((tmp_path / "page.html").read_text()).text
     assert any(word.endswith("/a/run") for word in text)
     assert any(word.endswith("/b/run") for word in text)
@@ -124,13 +124,13 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(WeightsError, match=r"run\.json"):
-        compare_runs(CompareOptions((str(tmp_path / "images"),)))
+        compare_runs((str(tmp_path / "images"),))
     damaged = Path(leave_run(tmp_path / "damaged", -2.5))
     (damaged / "run.json").write_text('{"images": "many"}')
     with pytest.raises(WeightsError, match="damaged"):
-        compare_runs(CompareOptions((str(damaged),)))
+        compare_runs((str(damaged),))
     with pytest.raises(UsageError, match="name the folders"):
-        compare_runs(CompareOptions(()))
+        compare_runs(())
 
 
 def test_a_run_that_keeps_batch_norm_statistics_can_be_read(tmp_path: Path) -> None:
@@ -138,4 +138,4 @@ def test_a_run_that_keeps_batch_norm_statistics_can_be_read(tmp_path: Path) -> N
     manifest = json.loads((folder / "run.json").read_text())
     manifest["outcome"]["verdict"]["keep"] = "statistics"
     (folder / "run.json").write_text(json.dumps(manifest))
-    assert compare_runs(CompareOptions((str(folder),))).runs[0].keep == "statistics"
+    assert compare_runs((str(folder),)).runs[0].keep == "statistics"
