@@ -4,13 +4,11 @@ Shapes: N images, M a subset of them, D width.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FeatureFile
-from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, Projection
 from dinocli.quality.whitening import fit_whitening
 
@@ -37,11 +35,7 @@ class ComparedFeatures:
 
     def pooled(self, index_M: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return pooled features, (M, D), not whitened: `SAME_COSINE` holds for pooled features only."""
-        return np.asarray(self._pooled_ND[self.rows_N[index_M]], np.float32)
-
-    @cached_property
-    def _pooled_ND(self) -> NDArray[np.floating]:
-        return pooled_rows(self.file)
+        return np.asarray(self.file.pooled_ND[self.rows_N[index_M]], np.float32)
 
     def whitened(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """Whiten features of the same weights; without a whitening return them unchanged."""

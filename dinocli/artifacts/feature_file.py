@@ -13,6 +13,7 @@ Shapes: N rows, D width, h w rows and columns of a patch grid.
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +69,7 @@ class FeatureFile:
         names: Image of each row, as `./a/b.png`; repeated for each tile of a tiled image.
         meta: Contents of `feats.json`; empty without that file.
         boxes: Tile of each row; None if rows are whole images.
+        dropped: Number of rows left out because they are not finite.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class FeatureFile:
     names: list[str]
     meta: dict[str, Any]
     boxes: list[Box] | None = None
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -109,7 +112,15 @@ class FeatureFile:
             return self
         rows = rows_N.tolist()
         boxes = [self.boxes[row] for row in rows] if self.boxes else None
-        return replace(self, rows=self.rows[rows_N], names=[self.names[row] for row in rows], boxes=boxes)
+        names, dropped = [self.names[row] for row in rows], len(self) - len(rows)
+        return replace(self, rows=self.rows[rows_N], names=names, boxes=boxes, dropped=dropped)
+
+    @cached_property
+    def pooled_ND(self) -> NDArray[np.floating]:
+        """Pooled features, not whitened; the rows themselves if they have no other part (`pooled_rows`)."""
+        from dinocli.artifacts.pooled_rows import pooled_rows
+
+        return pooled_rows(self)
 
     def needs_whitening(self, requested: bool, notify: Callable[[str], None]) -> bool:
         """Return `requested`, or False with a notice if the rows are whitened already."""
@@ -128,6 +139,11 @@ class FeatureFile:
         """Folder of the images; None if unknown or missing."""
         root = self.meta.get("root")
         return Path(root) if root and Path(root).is_dir() else None
+
+    def missing_root(self) -> str:
+        """Return a message if the recorded folder of the images is missing; else empty."""
+        named = self.meta.get("root", "")
+        return f"their folder {named} is gone" if named and self.root is None else ""
 
     def image(self, row: int) -> Path | None:
         """Return the path of a row's image; None if the folder of the images is unknown."""

@@ -13,7 +13,7 @@ from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.quality.cosine import unit_rows
 from dinocli.tasks.cluster.cluster import cluster
-from dinocli.tasks.cluster.cluster_inputs import open_members
+from dinocli.tasks.cluster.cluster_inputs import members_of, open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
 from dinocli.tasks.embed.embed import embed
@@ -57,10 +57,9 @@ def test_rows_without_a_pooled_part_stay(home: Path) -> None:
 def test_a_missing_state_is_reported(home: Path, tmp_path: Path) -> None:
     for ending in ("npy", "json", "paths.txt"):
         (tmp_path / f"both.{ending}").write_bytes((home / f"both.{ending}").read_bytes())
-    heard: list[str] = []
-    file = open_features(tmp_path / "both.npy")
-    assert pooled_rows(file, heard.append) is file.rows
-    assert "both.rare.safetensors is missing" in heard[0]
+    file, reporter = open_features(tmp_path / "both.npy"), Ears()
+    assert members_of(file, reporter).pooled_ND is file.rows
+    assert "both.rare.safetensors is missing" in reporter.warnings[0]
 
 
 def test_copies_odd_images_and_drift_are_judged_on_pooled_features(home: Path, tmp_path: Path) -> None:

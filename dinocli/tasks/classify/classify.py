@@ -78,7 +78,7 @@ def classify(
 def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:
     began = time.monotonic()
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
-    features, dropped = open_classified(options, saved, reporter, stdin)
+    features = open_classified(options, saved, reporter, stdin)
     reporter.stage("classifying")
     with single_threaded():
         learnt = _known(options, saved, features) if saved else _learn(options, features, reporter)
@@ -92,7 +92,7 @@ def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: Binar
         )
     _write(options, features, learnt, found, wanted, reporter)
     outcome = _outcome(options, features, learnt, found, _images_of(features.names, wanted))
-    return replace(outcome, dropped=dropped, seconds=time.monotonic() - began)
+    return replace(outcome, seconds=time.monotonic() - began)
 
 
 def _known(options: ClassifyOptions, saved: SavedClassifier, features: FeatureFile) -> Learnt:
@@ -209,7 +209,7 @@ def _outcome(
         out=options.table,
         features=features.path if takes_features(options) else None,
         images=len(features),
-        dropped=0,
+        dropped=features.dropped,
         method=str(learnt.saved.classifier.candidate),
         tried={str(result.candidate): result.log_loss for result in tried},
         accuracy=accuracy(labels_M, predicted_M) if tried else None,

@@ -26,7 +26,7 @@ def dry_run(
     replace(options, force=True).check_outputs()  # a plan may name an output that exists
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
     if takes_features(options):
-        names = open_classified(options, saved, reporter, stdin)[0].names
+        names = open_classified(options, saved, reporter, stdin).names
     else:
         from dinocli.tasks.embed.embed_dry_run import forecast
         from dinocli.tasks.embed.embed_setup import prepare

@@ -41,11 +41,8 @@ MAX_LABELS = 10_000
 
 def open_classified(
     options: ClassifyOptions, saved: SavedClassifier | None, reporter: ProgressReporter, stdin: BinaryIO | None
-) -> tuple[FeatureFile, int]:
-    """Open the given features, or compute them from images; with a saved classifier, in the same way as its features.
-
-    Returns:
-        The finite rows, and the number of dropped rows.
+) -> FeatureFile:
+    """Open the finite rows of the given features, or compute them; with a saved classifier, as its features were.
 
     Raises:
         DinocliError: There are no features, they cannot be used, or they do not fit the classifier.
@@ -53,8 +50,7 @@ def open_classified(
     source = _open(options, saved, reporter, stdin)
     if saved:
         _check(options, saved, source)
-    usable = usable_rows(source, reporter)
-    return usable, len(source) - len(usable)
+    return usable_rows(source, reporter)
 
 
 def _open(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import write_image_coco
 from dinocli.artifacts.link_folders import write_tree
 from dinocli.data.labels import read_labels
@@ -17,7 +18,7 @@ from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.outlier_scores import feature_distance, joined_outlier_score
 from dinocli.quality.stable_ids import stable_ids
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, open_members
+from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
     DUPLICATE_GROUPS,
@@ -110,7 +111,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
 def _ids(
     options: ClusterOptions,
     earlier: dict[str, int],
-    members: ClusterInputs,
+    members: FeatureFile,
     found: FoundGroups,
     reporter: ProgressReporter,
 ) -> list[int]:
@@ -126,7 +127,7 @@ def _ids(
 
 def _write(
     options: ClusterOptions,
-    members: ClusterInputs,
+    members: FeatureFile,
     findings: Findings,
     outcome: ClusterResult,
     reporter: ProgressReporter,

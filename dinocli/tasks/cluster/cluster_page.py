@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
 from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
@@ -18,7 +19,6 @@ from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
 from dinocli.report.sheet import contact_sheet
 from dinocli.report.thumbnails import SUFFIX, Thumbnails
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
 
@@ -39,7 +39,7 @@ _SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
 def write_page(
     path: Path,
     files: FileSet,
-    members: ClusterInputs,
+    members: FeatureFile,
     findings: Findings,
     outcome: ClusterResult,
     reporter: ProgressReporter,
@@ -90,7 +90,7 @@ def write_page(
     write_map_page(files.new(path), page)
 
 
-def write_sheet(path: Path, members: ClusterInputs, grouping: Grouping) -> None:
+def write_sheet(path: Path, members: FeatureFile, grouping: Grouping) -> None:
     """Write a PNG with one row per group: the most typical images, then those at its border."""
     groups = range(min(len(grouping.sizes_K), _SHEET_GROUPS))
     chosen = [_typical_and_border(grouping, group) for group in groups]
@@ -118,7 +118,7 @@ def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
 
 
 def _thumbnails(
-    path: Path, files: FileSet, members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
+    path: Path, files: FileSet, members: FeatureFile, rows: Sequence[int], reporter: ProgressReporter
 ) -> list[Picture | Path]:
     """Encode thumbnails; if they exceed the limit of the page, write all of them to files."""
     folder, part = thumbnail_folder(path), None
@@ -145,9 +145,7 @@ def _write_thumbnail(folder: Path, part: Path, number: int, picture: Picture) ->
     return folder / name
 
 
-def _neighbours(
-    members: ClusterInputs, rows: Sequence[int], reporter: ProgressReporter
-) -> list[list[tuple[int, float]]]:
+def _neighbours(members: FeatureFile, rows: Sequence[int], reporter: ProgressReporter) -> list[list[tuple[int, float]]]:
     """Return (index into `rows`, cosine) of the nearest neighbours of each row, nearest first."""
     features_ND = members.flat() if len(rows) == len(members) else members.flat()[rows]
     neighbours: list[list[tuple[int, float]]] = []
@@ -162,7 +160,7 @@ def _neighbours(
 
 
 def _images(
-    members: ClusterInputs,
+    members: FeatureFile,
     findings: Findings,
     rows: Sequence[int],
     thumbnails: Sequence[Picture | Path],

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_file import BOX_KEYS
+from dinocli.artifacts.feature_file import BOX_KEYS, FeatureFile
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_atomic
 from dinocli.quality.duplicates import SamePair
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.duplicate_groups import DuplicateGroup
 from dinocli.tasks.cluster.findings import Findings
 
@@ -25,7 +24,7 @@ GROUPS = ("group", "path", "keep", "exact")
 ISSUE = ("path", "issue", "value", "usual")
 
 
-def write_clusters(path: Path, members: ClusterInputs, findings: Findings) -> None:
+def write_clusters(path: Path, members: FeatureFile, findings: Findings) -> None:
     """Write one row per image, in the order of the feature file; a missing number is an empty cell.
 
     `cluster` 0 is the largest group, -1 no group. `medoid` is 1 for the most typical image of each group.
@@ -66,14 +65,14 @@ def read_ids(path: Path) -> dict[str, int]:
     return {name: group for name, group in groups.items() if group != NO_CLUSTER}
 
 
-def write_pairs(path: Path, members: ClusterInputs, pairs: Sequence[SamePair]) -> None:
+def write_pairs(path: Path, members: FeatureFile, pairs: Sequence[SamePair]) -> None:
     """Write one row per pair, highest cosine first."""
     names = members.names
     rows = ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact), _short(p.likeness)) for p in pairs)
     write_table(path, PAIRS, rows)
 
 
-def write_duplicate_groups(path: Path, members: ClusterInputs, groups: Sequence[DuplicateGroup]) -> None:
+def write_duplicate_groups(path: Path, members: FeatureFile, groups: Sequence[DuplicateGroup]) -> None:
     """Write one row per image with a duplicate, group by group; `keep` is 1 for the file to keep."""
     lines = (
         (number, members.names[row], int(place == 0), int(group.exact))
@@ -89,12 +88,12 @@ def write_drift(path: Path, names: Sequence[str], score_M: NDArray[np.float64]) 
     write_table(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
 
 
-def write_issues(path: Path, members: ClusterInputs, issues: Sequence[ImageIssue]) -> None:
+def write_issues(path: Path, members: FeatureFile, issues: Sequence[ImageIssue]) -> None:
     """Write one row per issue, in the order of the images."""
     write_table(path, ISSUE, ((members.names[i.row], i.kind, _short(i.value), _short(i.usual)) for i in issues))
 
 
-def write_selected(path: Path, members: ClusterInputs, rows: Sequence[int]) -> None:
+def write_selected(path: Path, members: FeatureFile, rows: Sequence[int]) -> None:
     """Write one name per line in the order of selection, so that the first lines are a diverse subset too."""
     write_atomic(path, "".join(f"{members.names[row]}\n" for row in rows))
 

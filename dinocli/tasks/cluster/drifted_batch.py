@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs, members_of
+from dinocli.tasks.cluster.cluster_inputs import members_of
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_inputs import check_comparable
 
@@ -43,7 +43,7 @@ class DriftedBatch(NamedTuple):
         return {"p": self.p, "differs": self.p < LEVEL, "features": self.features.to_dict(), "appearance": appearance}
 
 
-def open_batch(path: Path, members: ClusterInputs, reporter: ProgressReporter) -> ClusterInputs:
+def open_batch(path: Path, members: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
     """Open the feature file of another batch.
 
     Raises:
@@ -61,8 +61,8 @@ def open_batch(path: Path, members: ClusterInputs, reporter: ProgressReporter) -
 
 
 def drift_of(
-    batch: ClusterInputs,
-    members: ClusterInputs,
+    batch: FeatureFile,
+    members: FeatureFile,
     statistics: Sequence[ImageStatistics],
     reporter: ProgressReporter,
     seed: int = 0,
@@ -85,7 +85,7 @@ def drift_of(
 
 
 def _appearance(
-    batch: ClusterInputs, statistics: Sequence[ImageStatistics], reporter: ProgressReporter, seed: int
+    batch: FeatureFile, statistics: Sequence[ImageStatistics], reporter: ProgressReporter, seed: int
 ) -> Drift | None:
     """Test brightness, colour and sharpness if both batches are available; features hardly depend on brightness."""
     if not statistics or batch.root is None or batch.boxes is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
 from dinocli.data.file_copies import same_files
 from dinocli.data.parallel import in_order, thread_count
@@ -23,7 +24,6 @@ from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
 from dinocli.report.thumbnails import Thumbnails
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
 
 ALL_PAIRS_ROWS = 50_000
@@ -69,7 +69,7 @@ class Same(NamedTuple):
 
 
 def find_same(
-    members: ClusterInputs, grouping: Grouping, threshold: float, reporter: ProgressReporter, seed: int = 0
+    members: FeatureFile, grouping: Grouping, threshold: float, reporter: ProgressReporter, seed: int = 0
 ) -> Same:
     """Find near-duplicates and byte-identical files.
 
@@ -109,7 +109,7 @@ def find_same(
     return Same(pairs, None if near is None else len(near), len(exact), groups, threshold, reason)
 
 
-def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:
+def duplicate_groups(members: FeatureFile, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:
     """Return the connected components of the pairs, largest first; in each group the file to keep comes first."""
     if not pairs:
         return []
@@ -127,7 +127,7 @@ def duplicate_groups(members: ClusterInputs, pairs: Sequence[SamePair]) -> list[
     return sorted(sorted_groups, key=lambda group: (-len(group.rows), group.rows[0]))
 
 
-def _keep_order(members: ClusterInputs, row: int) -> tuple[int, int, str]:
+def _keep_order(members: FeatureFile, row: int) -> tuple[int, int, str]:
     """Return a sort key: most pixels, then largest file, then name."""
     if members.root is None:
         return 0, 0, members.names[row]
@@ -139,7 +139,7 @@ def _keep_order(members: ClusterInputs, row: int) -> tuple[int, int, str]:
         return 0, 0, members.names[row]
 
 
-def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
+def _bulk(members: FeatureFile, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
     """Fit the distribution of nearest-neighbour cosines on a sample."""
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
     features_ND = np.asarray(members.pooled_ND[rows], np.float32)
@@ -149,7 +149,7 @@ def _bulk(members: ClusterInputs, rows: NDArray[np.intp], seed: int) -> CopyThre
 
 
 def _confirmed(
-    members: ClusterInputs, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
+    members: FeatureFile, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
 ) -> list[SamePair]:
     """Return the pairs confirmed by features and pixels; without pixels, those whose cosine is a clear outlier."""
     near = _candidates(sorted(near, key=lambda pair: -pair.cosine), bulk)
@@ -179,7 +179,7 @@ def _candidates(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
     return [pair for pair, far in zip(near, far_P, strict=True) if far or best[pair.first] is pair is best[pair.second]]
 
 
-def _likeness(members: ClusterInputs, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+def _likeness(members: FeatureFile, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """Return the correlation of the aligned pixels of each pair, (P,); each image is decoded once."""
     rows = sorted({row for pair in pairs for row in pair})
     pictures = dict(zip(rows, map(structure, Thumbnails(members, _SIDE).small(rows)), strict=True))
@@ -197,7 +197,7 @@ def _row_sets(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: Progres
     return [np.flatnonzero(wanted_N & (grouping.label_N == group)) for group in range(len(grouping.sizes_K))]
 
 
-def _near(members: ClusterInputs, rows: NDArray[np.intp], threshold: float) -> list[SamePair]:
+def _near(members: FeatureFile, rows: NDArray[np.intp], threshold: float) -> list[SamePair]:
     pairs_P2, cosine_P = near_duplicates(members.pooled_ND[rows], threshold)
     pairs = zip(rows[pairs_P2].tolist(), cosine_P.tolist(), strict=True)
     return [SamePair(first, second, cosine, False) for (first, second), cosine in pairs]

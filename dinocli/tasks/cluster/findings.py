@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag
 from dinocli.data.labels import Labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
@@ -14,7 +15,6 @@ from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.quality.layout import MapCoordinates
 from dinocli.report.crosstab import count_labels
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 from dinocli.tasks.cluster.cluster_options import Cluster, ClusterOptions, ClusterResult
 from dinocli.tasks.cluster.drifted_batch import DriftedBatch
 from dinocli.tasks.cluster.duplicate_groups import Same
@@ -55,7 +55,7 @@ class Findings(NamedTuple):
         return np.array([*self.ids_K, NO_CLUSTER], np.intp)[self.groups.grouping.label_N]
 
 
-def result_of(options: ClusterOptions, members: ClusterInputs, findings: Findings) -> ClusterResult:
+def result_of(options: ClusterOptions, members: FeatureFile, findings: Findings) -> ClusterResult:
     """Return the summary; its files and seconds are filled in after writing."""
     found, same, labels = findings.groups, findings.same, findings.labels
     grouping, number_N = found.grouping, findings.number_N

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
@@ -13,7 +14,6 @@ from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.outlier_scores import appearance_distance
 from dinocli.report.thumbnails import Thumbnails
-from dinocli.tasks.cluster.cluster_inputs import ClusterInputs
 
 MAX_IMAGES = 50_000
 """With more images, decoding takes longer than all other work; `embed` has already listed unreadable images."""
@@ -34,7 +34,7 @@ class CheckedImages(NamedTuple):
     statistics: list[ImageStatistics]
 
 
-def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
+def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
     """Decode all images at 128 pixels and measure them; None for tiles, missing images or too many images."""
     if members.root is None or members.boxes is not None:
         return None
@@ -53,7 +53,7 @@ def check_images(members: ClusterInputs, reporter: ProgressReporter, seed: int =
     return CheckedImages(find_issues(statistics, sizes), distance_N, readable)
 
 
-def measure_images(members: ClusterInputs, reporter: ProgressReporter) -> list[ImageStatistics | None]:
+def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[ImageStatistics | None]:
     """Return the pixel statistics of each image at 128 pixels; None for unreadable ones."""
     statistics: list[ImageStatistics | None] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
@@ -62,7 +62,7 @@ def measure_images(members: ClusterInputs, reporter: ProgressReporter) -> list[I
     return statistics
 
 
-def _size(members: ClusterInputs, row: int) -> tuple[int, int] | None:
+def _size(members: FeatureFile, row: int) -> tuple[int, int] | None:
     assert members.root is not None
     try:
         return image_size(members.root / members.names[row])
