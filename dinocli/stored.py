@@ -6,6 +6,7 @@ or the user gets one line; no content of a file may raise anything else.
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -103,6 +104,15 @@ def read_json(path: Path, model: type[Stored], advice: str) -> dict[str, Any]:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file atomically, indented for people."""
     write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def json_safe(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not support, by null, at any depth; tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: json_safe(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_json(text: bytes | str, model: type[Stored]) -> dict[str, Any]:

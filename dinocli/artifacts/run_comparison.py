@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.run_folder import RunFolder
+from dinocli.config.load import flat
 from dinocli.stored import reading
 
 _ADVICE = "name folders of runs; `dinocli runs` lists them"
@@ -165,7 +166,7 @@ def _probes(path: Path) -> Iterator[tuple[float, float]]:
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
     """Return the settings that differ, each with one value per run; None for a run without that setting."""
-    flat = [dict(_flat(run.settings)) for run in runs]
+    flat = [dict(flat(run.settings)) for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     values = {key: [settings.get(key) for settings in flat] for key in keys if key not in _IGNORED_SETTINGS}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
@@ -191,9 +192,3 @@ _CAUTIONS: tuple[tuple[Callable[[ComparedRun], object], str], ...] = (
         "The runs were measured on different samples of the images (run.seed or guard.probe_images differs)",
     ),
 )
-
-
-def _flat(nested: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(nested, dict):
-        return [(prefix, nested)]
-    return [pair for key, value in nested.items() for pair in _flat(value, f"{prefix}.{key}" if prefix else str(key))]

@@ -158,7 +158,9 @@ def text_table(
 
 def print_json(data: Mapping[str, Any]) -> None:
     """Print one JSON object with a schema number on stdout; NaN and infinity become null."""
-    sys.stdout.write(json.dumps(_finite({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
+    from dinocli.stored import json_safe  # loads pydantic
+
+    sys.stdout.write(json.dumps(json_safe({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
@@ -177,11 +179,3 @@ def show_rows(
 def print_rows(rows: Iterable[Sequence[str]]) -> None:
     """Print tab-separated lines on stdout, for a pipe."""
     sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -19,6 +19,7 @@ from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_atomic
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.probe_result import ProbeResult
+from dinocli.stored import json_safe
 
 NON_FINITE_IN_A_ROW = 3
 """Consecutive non-finite steps that stop a run."""
@@ -183,7 +184,7 @@ class Monitor:
     def _write(self, rows: list[Row]) -> None:
         if self.path is not None:
             with self.path.open("a") as file:
-                file.writelines(json.dumps(_json_safe(row)) + "\n" for row in rows)
+                file.writelines(json.dumps(json_safe(row)) + "\n" for row in rows)
         for tracker in self._trackers[:]:
             try:
                 for row in rows:
@@ -204,15 +205,3 @@ def _flat(row: Row) -> Row:
 def _lines(path: Path) -> list[str]:
     """Return the complete lines; a partial last line, left by a kill, is dropped."""
     return [line for line in path.read_text().split("\n")[:-1] if line] if path.exists() else []
-
-
-def _json_safe(row: Row) -> Row:
-    """Replace NaN and infinity, which JSON does not support, by null."""
-    return {
-        key: _json_safe(value)
-        if isinstance(value, dict)
-        else None
-        if isinstance(value, float) and not math.isfinite(value)
-        else value
-        for key, value in row.items()
-    }
