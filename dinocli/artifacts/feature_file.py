@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dinocli.artifacts.feature_arrays import KEY, read_arrays
+from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, WeightsError
 from dinocli.file_set import read_consistent
+from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading, usable_name
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".safetensors")
@@ -117,10 +119,20 @@ class FeatureFile:
 
     @cached_property
     def pooled_ND(self) -> NDArray[np.floating]:
-        """Pooled features, not whitened; the rows themselves if they have no other part (`pooled_rows`)."""
-        from dinocli.artifacts.pooled_rows import pooled_rows
+        """Pooled features, (N, D), not whitened: the rows themselves unless the file holds `pooled+rare` tokens.
 
-        return pooled_rows(self)
+        Without the fitted state, the rows are returned unchanged (`missing_state`).
+        """
+        if self.meta.get("tokens") != POOLED_RARE or self.missing_state():
+            return self.flat()
+        return pooled_rows(self.flat(), sidecar(self.path, FITTED_SUFFIX))
+
+    def missing_state(self) -> str:
+        """Return a message if the pooled part of `pooled+rare` rows cannot be computed; else empty."""
+        state = sidecar(self.path, FITTED_SUFFIX)
+        if self.meta.get("tokens") != POOLED_RARE or state.is_file():
+            return ""
+        return f"{state} is missing: copies and odd images are judged on whitened features with rare patches"
 
     def needs_whitening(self, requested: bool, notify: Callable[[str], None]) -> bool:
         """Return `requested`, or False with a notice if the rows are whitened already."""
@@ -139,11 +151,6 @@ class FeatureFile:
         """Folder of the images; None if unknown or missing."""
         root = self.meta.get("root")
         return Path(root) if root and Path(root).is_dir() else None
-
-    def missing_root(self) -> str:
-        """Return a message if the recorded folder of the images is missing; else empty."""
-        named = self.meta.get("root", "")
-        return f"their folder {named} is gone" if named and self.root is None else ""
 
     def image(self, row: int) -> Path | None:
         """Return the path of a row's image; None if the folder of the images is unknown."""

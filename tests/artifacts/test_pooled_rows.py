@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.quality.cosine import unit_rows
@@ -43,15 +42,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_pooled_features_of_the_rows_come_back(home: Path) -> None:
     rows = unit_rows(np.array(open_features(home / "pooled.npy").rows))
-    np.testing.assert_allclose(pooled_rows(open_features(home / "both.npy")), rows, atol=1e-5)
+    np.testing.assert_allclose(open_features(home / "both.npy").pooled_ND, rows, atol=1e-5)
     new = unit_rows(np.array(open_features(home / "pooled_new.npy").rows))
-    np.testing.assert_allclose(pooled_rows(open_features(home / "both_new.npy")), new, atol=1e-5)
+    np.testing.assert_allclose(open_features(home / "both_new.npy").pooled_ND, new, atol=1e-5)
 
 
 def test_rows_without_a_pooled_part_stay(home: Path) -> None:
     for name in ("pooled", "rare"):
         file = open_features(home / f"{name}.npy")
-        assert pooled_rows(file) is file.rows
+        assert file.pooled_ND is file.rows
 
 
 def test_a_missing_state_is_reported(home: Path, tmp_path: Path) -> None:
@@ -105,4 +104,4 @@ def test_a_damaged_state_is_an_error(home: Path, tmp_path: Path) -> None:
         (tmp_path / f"both.{ending}").write_bytes((home / f"both.{ending}").read_bytes())
     (tmp_path / "both.rare.safetensors").write_bytes(b"torn")
     with pytest.raises(WeightsError, match="embed the folder again"):
-        pooled_rows(open_features(tmp_path / "both.npy"))
+        members_of(open_features(tmp_path / "both.npy"), Ears())

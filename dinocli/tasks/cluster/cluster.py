@@ -18,7 +18,7 @@ from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.outlier_scores import feature_distance, joined_outlier_score
 from dinocli.quality.stable_ids import stable_ids
-from dinocli.tasks.cluster.cluster_inputs import open_members
+from dinocli.tasks.cluster.cluster_inputs import missing_root, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
     DUPLICATE_GROUPS,
@@ -77,7 +77,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
     earlier = read_ids(Path(options.ids_from)) if options.ids_from else {}
     members = open_members(options, reporter, stdin)
     if options.link_dir and (members.root is None or members.boxes is not None):
-        reason = members.missing_root() or "these features do not name whole images and their folder"
+        reason = missing_root(members) or "these features do not name whole images and their folder"
         raise UsageError(f"--link-dir needs the images: {reason}")
     batch = open_batch(Path(options.drift), members, reporter) if options.drift else None
     labels = read_labels(options.labels, members.names, reporter.line) if options.labels else {}

@@ -3,7 +3,6 @@
 from typing import BinaryIO
 
 from dinocli.artifacts.feature_file import FeatureFile
-from dinocli.artifacts.pooled_rows import missing_state
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.feature_inputs import open_or_embed, usable_rows
@@ -16,7 +15,7 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
         DinocliError: There are no features, or they cannot be used.
     """
     members = members_of(open_or_embed(options, reporter, stdin), reporter)
-    if gone := members.missing_root():
+    if gone := missing_root(members):
         reporter.warn(f"without the images there are no copies, issues and pictures: {gone}")
     return members
 
@@ -29,7 +28,13 @@ def members_of(source: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
         WeightsError: The file holds patch tokens, or the fitted transform of its features is damaged.
     """
     file = usable_rows(source, reporter)
-    if missing := missing_state(file):
+    if missing := file.missing_state():
         reporter.warn(missing)
     file.pooled_ND  # noqa: B018 - computed now, so that damaged state is named before any long work
     return file
+
+
+def missing_root(file: FeatureFile) -> str:
+    """Return a message if the recorded folder of the images is missing; else empty."""
+    named = file.meta.get("root", "")
+    return f"their folder {named} is gone" if named and file.root is None else ""
