@@ -32,8 +32,8 @@ from dinocli.cli import (
     training,
 )
 from dinocli.cli.exit_codes import EXIT_CANNOT_WRITE, EXIT_CODES, error_message, exit_code, with_torch_mismatch
-from dinocli.cli.help_page import Command, examples, with_words
-from dinocli.cli.streams import ClosedOutputError, settle_streams
+from dinocli.cli.help_page import Command, examples, with_metavars
+from dinocli.cli.streams import ClosedOutputError, prepare_streams
 from dinocli.cli.usage import print_error, repeated_option, usage_message
 from dinocli.cores import limit_threads
 from dinocli.errors import UsageError
@@ -56,7 +56,7 @@ class Commands(TyperGroup):
     """Command group that turns errors into one line on stderr and an exit code."""
 
     def get_params(self, ctx: Any) -> Any:
-        return with_words(super().get_params(ctx))
+        return with_metavars(super().get_params(ctx))
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         try:
@@ -199,7 +199,7 @@ def main() -> None:
     """Run the command line."""
     limit_threads(os.environ)
     try:
-        settle_streams()
+        prepare_streams()
     except ClosedOutputError as error:
         typer.echo(f"dinocli: {error}", err=True)
         raise SystemExit(EXIT_CANNOT_WRITE) from None

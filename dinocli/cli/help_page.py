@@ -1,4 +1,4 @@
-"""What a help page shows beside the words of its options: a short word for each value, one example a line."""
+"""Help pages: a short metavar for the value of each option, one example a line."""
 
 import textwrap
 from functools import partial
@@ -13,7 +13,7 @@ from dinocli.cli.usage import emptied_option
 CHOICES_WIDTH = 20
 """Columns for the choices of an option; a page of 80 columns needs the others for its help."""
 
-WORDS = {"str": "TEXT", "int": "N", "float": "X"}
+METAVARS = {"str": "TEXT", "int": "N", "float": "X"}
 
 
 def examples(*lines: str) -> str:
@@ -22,7 +22,7 @@ def examples(*lines: str) -> str:
 
 
 class Command(TyperCommand):
-    """Command that expands `~`, and whose help page names values by short words, and nothing at flags and arguments.
+    """Command that expands `~`, and whose help page has short metavars, and none for flags and arguments.
 
     Typer shows `<int range>`, `<list[str]>` and `<bool>`, which take a third of a line of 80 columns.
     """
@@ -34,19 +34,19 @@ class Command(TyperCommand):
         return super().parse_args(ctx, list(map(with_home, args)))
 
     def get_params(self, ctx: Any) -> Any:
-        """Return the options and arguments, each with its word."""
-        return with_words(super().get_params(ctx))
+        """Return the options and arguments, each with its metavar."""
+        return with_metavars(super().get_params(ctx))
 
 
-def with_words(parameters: list[Any]) -> list[Any]:
-    """Let the help page show a short word for the value of each parameter."""
+def with_metavars(parameters: list[Any]) -> list[Any]:
+    """Let the help page show a short metavar for each parameter."""
     for parameter in parameters:
-        parameter.display_type_rich = partial(value_word, parameter)
+        parameter.display_type_rich = partial(metavar_of, parameter)
     return parameters
 
 
-def value_word(parameter: Any, ctx: Any = None) -> str:
-    """Return the word for the value of an option: its metavar, its choices, or TEXT, N, X; none for flags."""
+def metavar_of(parameter: Any, ctx: Any = None) -> str:
+    """Return the metavar of an option: as declared, its choices, or TEXT, N, X; empty for flags."""
     if parameter.param_type_name == "argument" or getattr(parameter, "is_flag", False):
         return ""
     if parameter.metavar:
@@ -54,5 +54,5 @@ def value_word(parameter: Any, ctx: Any = None) -> str:
     kind = parameter.type_descriptor
     if kind.is_choice:
         return textwrap.fill(", ".join(map(str, kind.choices)), CHOICES_WIDTH, break_long_words=False)
-    names = [name for name in WORDS if name in parameter.bare_type()]
-    return WORDS[names[0]] if names else "TEXT"
+    names = [name for name in METAVARS if name in parameter.bare_type()]
+    return METAVARS[names[0]] if names else "TEXT"

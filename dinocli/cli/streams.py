@@ -10,7 +10,7 @@ class ClosedOutputError(OSError):
     """Standard output is closed, so that the result cannot be written."""
 
 
-def settle_streams() -> None:
+def prepare_streams() -> None:
     """Make stdin, stdout and stderr usable; call it before any file is opened.
 
     The next opened file would get a closed descriptor 0, 1 or 2, and messages of C libraries would go into that file;

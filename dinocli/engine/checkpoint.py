@@ -22,7 +22,7 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
         OSError: Writing failed, such as a full disk; torch would raise a `RuntimeError` without the cause.
     """
     with atomic_file(path) as file:
-        writer = _CauseKeeper(file)
+        writer = _ErrorKeepingFile(file)
         try:
             torch.save(dict(payload), cast(IO[bytes], writer))
         except RuntimeError:
@@ -31,8 +31,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
             raise writer.cause from None
 
 
-class _CauseKeeper:
-    """File wrapper that stores the `OSError` which torch's writer hides."""
+class _ErrorKeepingFile:
+    """File wrapper that keeps the `OSError` of a failed write, which torch's writer hides."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""torch.compile of the training step: the decision whether it saves time within a run, and what happens if it fails."""
+"""torch.compile of the training step: choice by measured time, and fallback to eager mode if it fails."""
 
 import time
 import warnings
@@ -23,7 +23,7 @@ def compile_learner(learner: Learner) -> None:
 
     Not the backbones by themselves: probes call them in eval mode with other image sizes and incomplete batches. Each
     would be compiled for seconds, and torch limits the graphs of one function, shared by all modules, to eight: later
-    ones would run without compilation, and nobody would notice.
+    ones would run without compilation, without a message.
     """
     # Advice of the compiler that users cannot follow, such as TF32 for all products in float32.
     warnings.filterwarnings("ignore", module=r"torch\._(dynamo|functorch|inductor)")
@@ -64,7 +64,7 @@ def step_with_fallback(
     return metrics_N
 
 
-def settle_compile(
+def choose_compile(
     setting: bool | str, steps: int, make_trial: Callable[[], Learner], one_step: Callable[[Learner], None]
 ) -> tuple[bool, str]:
     """Decide whether to compile, collectively over all processes.

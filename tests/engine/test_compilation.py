@@ -16,8 +16,8 @@ from dinocli.engine.build import set_stage
 from dinocli.engine.compilation import (
     COMPILE_SECONDS,
     MAX_SAVING,
+    choose_compile,
     compile_learner,
-    settle_compile,
     step_with_fallback,
 )
 from dinocli.engine.device import Precision
@@ -56,9 +56,9 @@ class Clock:
 
 def test_no_trial_if_off_or_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 1.0, 0.1)
-    assert settle_compile(False, 10_000, clock.trial, clock.step) == (False, "")
+    assert choose_compile(False, 10_000, clock.trial, clock.step) == (False, "")
     assert not clock.made
-    assert settle_compile("auto", 10_000, tiny_learner, clock.step) == (False, "")
+    assert choose_compile("auto", 10_000, tiny_learner, clock.step) == (False, "")
     assert clock.now == 0
 
 
@@ -74,7 +74,7 @@ def test_auto_compiles_if_it_saves_time(
     monkeypatch: pytest.MonkeyPatch, steps: int, compiled: float, decided: bool, words: str
 ) -> None:
     clock = Clock(monkeypatch, 1.0, compiled)
-    found, said = settle_compile("auto", steps, clock.trial, clock.step)
+    found, said = choose_compile("auto", steps, clock.trial, clock.step)
     assert found is decided
     assert words in said
 
@@ -83,7 +83,7 @@ def test_a_failing_compiler_falls_back_to_plain_execution() -> None:
     def no_compiler(_: Learner) -> None:
         raise RuntimeError("No working C++ compiler found\nlong story")
 
-    found, said = settle_compile(True, 5, tiny_learner, no_compiler)
+    found, said = choose_compile(True, 5, tiny_learner, no_compiler)
     assert not found
     assert said.endswith("continuing without it: No working C++ compiler found")
 
@@ -118,7 +118,7 @@ def test_the_trial_covers_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:
         stages.append(learner.student.backbone_learns)
         clock.step(learner)
 
-    assert settle_compile("auto", 10_000, trial, step)[0]
+    assert choose_compile("auto", 10_000, trial, step)[0]
     assert stages == [True, True, True, True, True, False]
 
 

@@ -39,7 +39,7 @@ def test_an_error_that_nobody_can_read_keeps_its_code() -> None:
 
 
 def test_a_closed_descriptor_is_not_given_to_a_file(tmp_path: Path) -> None:
-    line = "import os; from dinocli.cli.streams import settle_streams; settle_streams(); print(os.open('a', 65))"
+    line = "import os; from dinocli.cli.streams import prepare_streams; prepare_streams(); print(os.open('a', 65))"
     code, out, err = shell(f'cd {tmp_path} && {sys.executable} -c "{line}" <&- 2>&-')
     assert (code, err) == (0, "")
     assert int(out) > 2
@@ -48,7 +48,7 @@ def test_a_closed_descriptor_is_not_given_to_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["größe", "日本"])
 def test_an_ascii_stdout_carries_names_in_utf8(name: str) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    line = "import sys; from dinocli.cli.streams import settle_streams; settle_streams(); print(sys.argv[1])"
+    line = "import sys; from dinocli.cli.streams import prepare_streams; prepare_streams(); print(sys.argv[1])"
     assert shell(f"{sys.executable} -c \"{line}\" '{name}'", **ascii_only) == (0, f"{name}\n", "")
 
 

@@ -5,7 +5,13 @@ from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 
-FEW_IMAGES, FOUND_ALREADY, BARELY_MOVED, FAR_AWAY = 100, 0.9, 0.995, 0.7
+FEW_IMAGES = 100
+
+SATURATED_MRR = 0.9
+"""Retrieval score of the start above which training can hardly raise it."""
+
+UNCHANGED_CKA, DRIFTED_CKA = 0.995, 0.7
+"""CKA to the start's features above which the weights have hardly changed, and below which they went too far."""
 
 LOST_DEFECTS = (
     "Synthetic defects are detected less often. Train a convnet with the batch-norm statistics of the original weights "
@@ -53,16 +59,16 @@ def next_steps(
             f"There are {distinct} distinct images: collect some hundreds, or stay with the original weights."
         )
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
-    likeness = after.scores.cka_to_start
-    barely = likeness > BARELY_MOVED
+    cka = after.scores.cka_to_start
+    unchanged = cka > UNCHANGED_CKA
     later = (probed for probed in result.probe_results if probed.step > after.step)
-    left_behind = barely and not all(probed.scores.cka_to_start > BARELY_MOVED for probed in later)
-    if result.stop_reason or verdict.outcome == "worse" or likeness < FAR_AWAY or left_behind:
+    changed_later = unchanged and not all(probed.scores.cka_to_start > UNCHANGED_CKA for probed in later)
+    if result.stop_reason or verdict.outcome == "worse" or cka < DRIFTED_CKA or changed_later:
         advice.append(
             f"The weights went too far: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
             "hold on to the start (--set loss.feature_anchor=1), or let less learn (--set model.trainable=last-1)."
         )
-    elif barely:
+    elif unchanged:
         advice.append(
             f"The weights have hardly moved: train for longer ({longer}), or faster "
             f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
@@ -70,7 +76,7 @@ def next_steps(
     elif after.step == result.steps:
         advice.append(f"The last probe was the best: train for longer ({longer}).")
     start = result.probe_results[0].scores if result.probe_results else None
-    if start and start.finite and start.retrieval_mrr > FOUND_ALREADY:
+    if start and start.finite and start.retrieval_mrr > SATURATED_MRR:
         advice.append(f"Crops found their image from the start: these scores leave little to gain. {judge}")
     advice.append(
         "Look at views.png: if what matters to you is lost in the views, no training brings it back. Choose the recipe "

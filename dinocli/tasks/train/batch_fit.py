@@ -28,7 +28,7 @@ from dinocli.errors import OutOfMemory, is_out_of_memory
 from dinocli.tasks.train.train_context import TrainContext
 
 
-def within_memory(context: TrainContext) -> TrainContext:
+def fit_batch_to_memory(context: TrainContext) -> TrainContext:
     """Limit the batch size to what fits into memory; a resumed run keeps its batch size.
 
     Little is measured if free memory is far larger than a step of this network needs, nothing if it is far larger than
@@ -40,10 +40,10 @@ def within_memory(context: TrainContext) -> TrainContext:
     recipe = context.recipe
     if context.resumed or (context.options.recipe.run.batch_size != "max" and _has_plenty(context, recipe)):
         return context
-    return limited_by(context, measure_memory(context, recipe))
+    return limit_batch(context, measure_memory(context, recipe))
 
 
-def limited_by(context: TrainContext, memory: StepMemory) -> TrainContext:
+def limit_batch(context: TrainContext, memory: StepMemory) -> TrainContext:
     """Limit an automatic batch size to what fits into memory, or warn about a given one.
 
     Args:
@@ -58,7 +58,7 @@ def limited_by(context: TrainContext, memory: StepMemory) -> TrainContext:
     if isinstance(requested, int):
         if memory.bytes_for(at_once) > memory.usable:
             context.reporter.warn(
-                f"a step of {at_once} images at once needs about {sizes}: {ways_out(planned, most, parts)}"
+                f"a step of {at_once} images at once needs about {sizes}: {batch_size_advice(planned, most, parts)}"
             )
         return context
     context = replace(context, max_batch=most)
@@ -93,7 +93,7 @@ def _small(context: TrainContext, recipe: Recipe) -> tuple[Learner, Loader, floa
 
 
 @contextlib.contextmanager
-def naming_a_fit(context: TrainContext, recipe: Recipe) -> Iterator[None]:
+def advising_batch_size(context: TrainContext, recipe: Recipe) -> Iterator[None]:
     """Convert an out-of-memory error to one that names a batch size that fits.
 
     Raises:
@@ -106,10 +106,10 @@ def naming_a_fit(context: TrainContext, recipe: Recipe) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
-    raise OutOfMemory(_after_the_fact(context, recipe)) from None
+    raise OutOfMemory(_out_of_memory_advice(context, recipe)) from None
 
 
-def ways_out(recipe: Recipe, most: int, parts: int) -> str:
+def batch_size_advice(recipe: Recipe, most: int, parts: int) -> str:
     """Return advice: the batch size that fits, and the gradient accumulation that keeps the requested batch size.
 
     Args:
@@ -126,7 +126,7 @@ def ways_out(recipe: Recipe, most: int, parts: int) -> str:
     return f"{words}; so would --set optim.grad_accum_steps={times * now}{same}"
 
 
-def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
+def _out_of_memory_advice(context: TrainContext, recipe: Recipe) -> str:
     """Measure what would have fitted; with several processes, which cannot measure alone, name half of the batch."""
     gc.collect()
     if context.precision.device.type == "cuda":
@@ -138,7 +138,7 @@ def _after_the_fact(context: TrainContext, recipe: Recipe) -> str:
             most = min(most, max(parts, measure_memory(context, recipe).fits(parts)))
     if most >= batch or most < 2:
         return f"out of memory with {batch} images: use smaller views (--set views.global_size=96) or a smaller --model"
-    return f"out of memory with {batch // parts} images at once: {ways_out(recipe, most, parts)}"
+    return f"out of memory with {batch // parts} images at once: {batch_size_advice(recipe, most, parts)}"
 
 
 def _has_plenty(context: TrainContext, recipe: Recipe) -> bool:

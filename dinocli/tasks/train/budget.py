@@ -15,7 +15,7 @@ from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
 from dinocli.data.loader import Batch
-from dinocli.engine.compilation import settle_compile
+from dinocli.engine.compilation import choose_compile
 from dinocli.engine.distributed import from_main
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, run_seconds
 from dinocli.engine.step import Learner, train_step
@@ -56,7 +56,7 @@ def make_plan(context: TrainContext) -> TrainPlan:
         context.reporter.stage("timing a few steps")
         costs = measure_costs(context, context.recipe, loader)
         plan = from_main(lambda: _within_minutes(context, costs, plan.labelled))
-    return replace(plan, recipe=_settled_compile(context, plan.recipe))
+    return replace(plan, recipe=_with_compile_choice(context, plan.recipe))
 
 
 def labelled_images(labels: Labels, limit: int = MAX_LABELLED_IMAGES) -> list[int]:
@@ -146,7 +146,7 @@ def seconds_to_train(context: TrainContext, plan: TrainPlan, seconds_per_forward
     return context.seconds_left() - forwards * seconds_per_forward if context.options.minutes else math.inf
 
 
-def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
+def _with_compile_choice(context: TrainContext, recipe: Recipe) -> Recipe:
     """Decide on `run.compile` by timing a temporary learner, and record the decision in the recipe."""
     loader = context.loader(recipe)
 
@@ -161,7 +161,7 @@ def _settled_compile(context: TrainContext, recipe: Recipe) -> Recipe:
     def one_step(learner: Learner) -> None:
         train_step(learner, slices(), 0)
 
-    decided, reason = settle_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
+    decided, reason = choose_compile(recipe.run.compile, int(recipe.run.steps), trial, one_step)
     if reason:
         gc.collect()  # a compiled network refers to itself, and would keep its memory on the device
         report = context.reporter.line if decided or recipe.run.compile == "auto" else context.reporter.warn

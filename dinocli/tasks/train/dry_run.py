@@ -20,7 +20,7 @@ from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.train.batch_fit import limited_by, measure_memory
+from dinocli.tasks.train.batch_fit import limit_batch, measure_memory
 from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.setup import list_images, setup
@@ -55,10 +55,12 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         few = images.spread(TRIAL_IMAGES)
         for line in (f"{len(images)} images in {images.root}; measuring on {len(few)} of them", *images.notes):
             reporter.line(line)
-        context = _of_folder(setup(replace(options, recipe=trial, labels=""), few, reporter), options, len(images))
+        context = _for_whole_folder(
+            setup(replace(options, recipe=trial, labels=""), few, reporter), options, len(images)
+        )
         held = _memory_held(context.precision.device)
         memory = measure_memory(context, context.recipe)
-        context = limited_by(context, memory)
+        context = limit_batch(context, memory)
         reporter.stage("timing a few steps")
         costs = measure_costs(context, context.recipe, context.loader(context.recipe))
         plan, seconds = fit_plan(context, costs, labelled_images(labels), 60 * options.minutes or math.inf)
@@ -71,7 +73,7 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         distributed.leave()
 
 
-def _of_folder(context: TrainContext, options: TrainOptions, images: int) -> TrainContext:
+def _for_whole_folder(context: TrainContext, options: TrainOptions, images: int) -> TrainContext:
     """Return the context of a run on the whole folder, from that of a few of its images."""
     distinct = round(images * context.distinct / len(context.store))
     context = replace(context, options=options, count=images, distinct=distinct)

@@ -102,10 +102,10 @@ def measure_speed(
         began = time.perf_counter()
         decoded = len(list(in_order(read, range(len(images)), thread_count("auto"))))
         decode = decoded / (time.perf_counter() - began)
-        return _of_networks(context, model, decode, PROFILED[kind], reporter)
+        return _measure_networks(context, model, decode, PROFILED[kind], reporter)
 
 
-def _of_networks(
+def _measure_networks(
     context: TrainContext, model: str, decode: float, profiled: int, reporter: ProgressReporter
 ) -> MachineSpeed:
     recipe, batch = context.recipe, int(context.recipe.run.batch_size)

@@ -20,7 +20,7 @@ from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.train_context import TrainContext
 
-FEWEST_LABELLED = 50
+MIN_LABELLED = 50
 """Minimum number of labelled images for which the rest of `--minutes` is spent."""
 
 
@@ -225,7 +225,7 @@ def _labelled(
     rest = context.seconds_left() - PAGE_FORWARDS * trained.seconds_per_forward
     wanted = len(plan.labelled)
     allowed = wanted if rest == float("inf") else min(wanted, int(rest / (2 * trained.seconds_per_forward)))
-    if allowed < min(FEWEST_LABELLED, wanted):
+    if allowed < min(MIN_LABELLED, wanted):
         context.reporter.warn(
             "no time of --minutes is left to measure labels; `dinocli embed` and `dinocli evaluate --labels` do it"
         )

@@ -20,7 +20,7 @@ from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.train.batch_fit import naming_a_fit, within_memory
+from dinocli.tasks.train.batch_fit import advising_batch_size, fit_batch_to_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest
 from dinocli.tasks.train.run_report import TrainResult, report
@@ -72,13 +72,13 @@ def train(
         stored = folder.read() if options.resume and folder.has_started else None
         if stored and "threads" in stored:  # floating-point sums depend on the number of threads
             torch.set_num_threads(int(stored["threads"]))
-        context = within_memory(setup(options, images, reporter, manifest=stored, started=started))
-        with naming_a_fit(context, context.recipe):
+        context = fit_batch_to_memory(setup(options, images, reporter, manifest=stored, started=started))
+        with advising_batch_size(context, context.recipe):
             plan = make_plan(context)
         manifest = stored or make_manifest(context, plan)
         result = None
         with _interruptions(folder, manifest, reporter, writes=world.is_main):
-            with naming_a_fit(context, plan.recipe):
+            with advising_batch_size(context, plan.recipe):
                 trained = _train(context, plan, folder, manifest)
             if world.is_main:
                 selection = select(context, plan, trained)

@@ -80,11 +80,11 @@ class TrainContext:
             requested: Recipe with "auto" values.
             image_work: Measured work of a probe image in the unit of `fit_guard`; 0 counts pixels.
         """
-        settled: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
+        fixed: dict[str, object] = {"run.precision": self.precision.name, "run.attention": self.precision.attention}
         if not self.info.pretrained:
-            settled["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
+            fixed["guard.weight_interpolation"] = [1.0]  # interpolation with random weights is useless
         facts = facts_of(self.count, self.backbone, self.info, self.world, self.distinct, self.max_batch)
-        recipe = with_values(resolve(requested, facts), settled)
+        recipe = with_values(resolve(requested, facts), fixed)
         pixels = self.forwards_per_probe_image(recipe) * self.preprocess.size**2
         return with_values(recipe, fit_guard(recipe, self.count, image_work or pixels).settings())
 

@@ -11,7 +11,7 @@ from dinocli.engine.step_memory import StepMemory
 from dinocli.errors import OutOfMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train import batch_fit
-from dinocli.tasks.train.batch_fit import limited_by, naming_a_fit, ways_out, within_memory
+from dinocli.tasks.train.batch_fit import advising_batch_size, batch_size_advice, fit_batch_to_memory, limit_batch
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_context import TrainContext
@@ -39,7 +39,7 @@ def asking(context: TrainContext, batch: object, ears: Ears | None = None) -> Tr
 
 def fit(context: TrainContext, usable: float) -> TrainContext:
     memory = StepMemory(fixed=100, per_image=10, usable=usable)
-    return limited_by(context, memory)
+    return limit_batch(context, memory)
 
 
 def test_a_folder_needs_a_batch_and_memory_cuts_it(context: TrainContext) -> None:
@@ -71,19 +71,19 @@ def test_a_batch_that_was_asked_for_stays_and_a_line_says_what_fits(context: Tra
 
 def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asking(context, "auto")
-    assert within_memory(asked) is asked
+    assert fit_batch_to_memory(asked) is asked
     monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: 0.3e9)
     monkeypatch.setattr(batch_fit, "measure_memory", lambda *_: StepMemory(0, 1e8, 0.3e9))
-    assert within_memory(asked) is asked, "one step of two images shows that this network needs far less"
+    assert fit_batch_to_memory(asked) is asked, "one step of two images shows that this network needs far less"
     monkeypatch.setattr(batch_fit, "upper_bound", lambda *_: 0.4e9)
-    assert within_memory(asked).recipe.run.batch_size == 3
+    assert fit_batch_to_memory(asked).recipe.run.batch_size == 3
 
 
 def test_a_batch_fits_the_measured_memory(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
     one = batch_fit.measure_memory(context, context.recipe)
     usable = one.bytes_for(8)
     monkeypatch.setattr(batch_fit, "usable_bytes", lambda *_: usable)
-    assert within_memory(asking(context, "max")).recipe.run.batch_size == 8
+    assert fit_batch_to_memory(asking(context, "max")).recipe.run.batch_size == 8
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_error_messages_offer_batch_sizes_and_slices_that_fit(
     own = (f"run.batch_size={batch}", f"optim.grad_accum_steps={slices}", "head.batch_norm=false")
     recipe = tiny_recipe(*own, f"model.batch_norm={batch_norm}")
     found = f"--batch-size {fits} would fit; so would --set optim.grad_accum_steps={others}, {words}"
-    assert ways_out(recipe, most, slices) == found
+    assert batch_size_advice(recipe, most, slices) == found
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_missing_memory_names_what_fits(
     monkeypatch.setattr(batch_fit, "measure_memory", lambda *_: StepMemory(100, 10, 190))
     asked = asking(context, 24)
     words = "out of memory with 24 images at once: --batch-size 8 would fit"
-    with pytest.raises(OutOfMemory, match=words), naming_a_fit(asked, asked.recipe):
+    with pytest.raises(OutOfMemory, match=words), advising_batch_size(asked, asked.recipe):
         raise error
-    with pytest.raises(ValueError, match="another"), naming_a_fit(asked, asked.recipe):
+    with pytest.raises(ValueError, match="another"), advising_batch_size(asked, asked.recipe):
         raise ValueError("another")
 
 
@@ -135,4 +135,4 @@ def test_a_run_that_runs_out_of_memory_says_so(images: Path, tmp_path: Path, mon
 
 def test_a_continued_run_keeps_its_batch(context: TrainContext) -> None:
     resumed = replace(asking(context, "max"), survey=None)
-    assert within_memory(resumed) is resumed
+    assert fit_batch_to_memory(resumed) is resumed
