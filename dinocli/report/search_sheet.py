@@ -15,8 +15,9 @@ from dinocli.data.canvas import rgb
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError, WeightsError
+from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
-from dinocli.report.sheet import contact_sheet
+from dinocli.report.sheet import sheet_png
 
 _SIDE = 256
 _BLANK = np.full((8, 8, 3), 235, np.uint8)
@@ -97,7 +98,7 @@ def write_sheet(
     titles = ["query", *map(str, range(1, max(map(len, rows), default=1)))]
     captions = [["", *(f"{Path(hit.name).name}\ncosine {hit.cosine:.3f}" for hit in hits)] for _, hits in answers]
     names = [query.name for query, _ in answers]
-    contact_sheet(path, rows, column_labels=titles, row_labels=names, captions=captions)
+    write_atomic(path, sheet_png(rows, column_labels=titles, row_labels=names, captions=captions))
 
 
 def _picture(reader: Reader, path: Path | None, box: Box | None) -> NDArray[np.uint8] | None:

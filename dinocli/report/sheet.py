@@ -6,13 +6,11 @@ Shapes: h w pixels of a picture, which may differ between pictures.
 import io
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dinocli.files import write_atomic
 from dinocli.report.text import escaped, middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
@@ -20,24 +18,6 @@ _GAP, _FONT_SIZE, _MAX_LABEL_WIDTH = 4, 13, 180
 _CAPTION_FONT_SIZE, _LINE_HEIGHT = 11, 14
 _GLYPHS = frozenset("©«°±´·»…")
 """Non-ASCII characters of Pillow's built-in font, the only font that exists on every machine."""
-
-
-def contact_sheet(
-    path: Path,
-    rows: Sequence[Sequence[NDArray[np.uint8]]],
-    *,
-    column_labels: Sequence[str],
-    row_labels: Sequence[str],
-    captions: Sequence[Sequence[str]] = (),
-    cell: int = 128,
-) -> None:
-    """Write the PNG of `sheet_png` to a file, replaced atomically.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    png = sheet_png(rows, column_labels=column_labels, row_labels=row_labels, captions=captions, cell=cell)
-    write_atomic(path, png)
 
 
 def sheet_png(

@@ -8,7 +8,7 @@ import numpy as np
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
-from dinocli.files import named_errors
+from dinocli.files import named_errors, write_atomic
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NO_CLUSTER, Grouping
@@ -17,7 +17,7 @@ from dinocli.quality.normalized_features import block_threads
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
-from dinocli.report.sheet import contact_sheet
+from dinocli.report.sheet import sheet_png
 from dinocli.report.thumbnails import SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
@@ -99,7 +99,7 @@ def write_sheet(path: Path, members: FeatureFile, grouping: Grouping) -> None:
     columns = max(map(len, pictures), default=0)
     typical = ["medoid", *(["typical"] * (_SHEET_TYPICAL - 1)), *(["border"] * _SHEET_BORDER)]
     names = [f"{group}: {grouping.sizes_K[group]:,}" for group in groups]
-    contact_sheet(path, pictures, column_labels=typical[:columns], row_labels=names)
+    write_atomic(path, sheet_png(pictures, column_labels=typical[:columns], row_labels=names))
 
 
 def _typical_and_border(grouping: Grouping, group: int) -> list[int]:

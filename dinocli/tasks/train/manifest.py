@@ -19,7 +19,7 @@ from dinocli.data.loader import Loader
 from dinocli.engine.step import Learner
 from dinocli.errors import UsageError
 from dinocli.files import write_atomic
-from dinocli.report.sheet import contact_sheet
+from dinocli.report.sheet import sheet_png
 from dinocli.tasks.inputs import absolute_input
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.train_context import TrainContext
@@ -91,7 +91,8 @@ def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
     rows = [[whole[row], *(rgb(view[row]) for view in views)] for row in range(len(batch.rows))]
     captions = [["", *(view[row] for view in words)] for row in range(len(batch.rows))]
     labels = [loader.store.names[image] for image in batch.rows]
-    contact_sheet(folder.views, rows, column_labels=columns, row_labels=labels, captions=captions)
+    png = sheet_png(rows, column_labels=columns, row_labels=labels, captions=captions)
+    write_atomic(folder.views, png)
 
 
 def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
