@@ -57,7 +57,7 @@ def test_every_option_of_reading_arrives(tmp_path: Path, monkeypatch: pytest.Mon
     make_images(tmp_path, 1)
     seen: list[EvaluateOptions] = []
     monkeypatch.setattr("dinocli.tasks.evaluate.evaluate.evaluate", lambda job, *rest: seen.append(job))
-    monkeypatch.setattr("dinocli.cli.show_evaluate.show_evaluation", lambda *told, **more: None)
+    monkeypatch.setattr("dinocli.cli.evaluate.show_evaluation", lambda *told, **more: None)
     options = "--range minmax --channels 0,2 --page 3 --z max --roi 1,2,3,4 --max-bad 5% --workers 0 --batch-size 7"
     options += " --window 512"
     options += " --weights none"

@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from dinocli.cli.evaluate import _show_table
 from dinocli.cli.facts import print_facts
 from dinocli.cli.render import text_table
-from dinocli.cli.show_evaluate import _show_table
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.text import wrap_words
