@@ -166,9 +166,9 @@ def _probes(path: Path) -> Iterator[tuple[float, float]]:
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
     """Return the settings that differ, each with one value per run; None for a run without that setting."""
-    flat = [dict(flat(run.settings)) for run in runs]
-    keys = dict.fromkeys(key for settings in flat for key in settings)
-    values = {key: [settings.get(key) for settings in flat] for key in keys if key not in _IGNORED_SETTINGS}
+    settings_of_runs = [dict(flat(run.settings)) for run in runs]
+    keys = dict.fromkeys(key for settings in settings_of_runs for key in settings)
+    values = {key: [settings.get(key) for settings in settings_of_runs] for key in keys if key not in _IGNORED_SETTINGS}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
