@@ -39,6 +39,25 @@ def vit_tiny_of_two_blocks(pretrained: bool = False, **options: Any) -> VisionTr
 
 
 @register_model
+def dinov2_of_two_blocks(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """timm's DINOv2 ViT-S/14: scaled layers."""
+    return vision_transformer.vit_small_patch14_dinov2(pretrained, **_named("dinov2_of_two_blocks", options, depth=2))
+
+
+@register_model
+def dinov2_reg4_of_two_blocks(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """timm's DINOv2 ViT-S/14 with registers."""
+    options = _named("dinov2_reg4_of_two_blocks", options, depth=2)
+    return vision_transformer.vit_small_patch14_reg4_dinov2(pretrained, **options)
+
+
+@register_model
+def dinov3_qkvb_of_two_blocks(pretrained: bool = False, **options: Any) -> Eva:
+    """timm's DINOv3 ViT-S/16 with biases of query, key and value."""
+    return eva.vit_small_patch16_dinov3_qkvb(pretrained, **_named("dinov3_qkvb_of_two_blocks", options, depth=2))
+
+
+@register_model
 def dinov3_of_two_blocks(pretrained: bool = False, **options: Any) -> Eva:
     """timm's DINOv3 ViT-S/16: rotary positions, registers, a norm before pooling."""
     return eva.vit_small_patch16_dinov3(pretrained, **_named("dinov3_of_two_blocks", options, depth=2))

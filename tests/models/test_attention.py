@@ -21,8 +21,9 @@ NAMES = [
 
 def _backbone(name: str) -> Backbone:
     torch.manual_seed(0)
-    size = {"img_size": 64} if name.startswith("beit") else {}
-    backbone = create_backbone(name, model_args={"depth": 3} | size).eval()
+    args = {"depth": 3} | ({"img_size": 64} if name.startswith("beit") else {})
+    args |= {} if "tiny" in name else {"embed_dim": 96, "num_heads": 6}
+    backbone = create_backbone(name, model_args=args).eval()
     with torch.no_grad():  # initial biases, scales and queries are too small to distinguish formulas
         for parameter in backbone.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

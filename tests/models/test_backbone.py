@@ -32,11 +32,13 @@ CONVNETS = [
 
 TWO = {"depth": 2}
 """Model arguments for two transformer blocks; further ones would be alike."""
+FOUR = {"depths": (1, 1, 1, 1)}
+"""Likewise, for a transformer with stages."""
 
 
 @pytest.mark.parametrize(("name", "sides", "dim", "patch", "prefix"), VITS + CONVNETS)
 def test_every_family_at_two_sizes(name: str, sides: tuple[int, int], dim: int, patch: int, prefix: int) -> None:
-    backbone = create_backbone(name, model_args=TWO if patch else None).eval()
+    backbone = create_backbone(name, model_args=TWO if patch else FOUR if name.startswith("swin") else None).eval()
     assert (backbone.name, backbone.dim, backbone.patch, backbone.is_vit) == (name, dim, patch, patch > 0)
     with torch.no_grad():
         for side in sides:
@@ -113,7 +115,7 @@ def test_sizes_that_do_not_fit_are_named() -> None:
     ("name", "one"), [("levit_128s", True), ("coatnet_nano_rw_224", True), ("swin_tiny_patch4_window7_224", False)]
 )
 def test_fixed_size_is_detected_beyond_timms_setting(name: str, one: bool) -> None:
-    backbone = create_backbone(name)
+    backbone = create_backbone(name, model_args=FOUR if name.startswith("swin") else None)
     assert backbone.model.pretrained_cfg["fixed_input_size"]
     assert (backbone.fixed_size, backbone.native_size) == (one, 224)
     with pytest.raises(UsageError, match="224x224 px only, not 96x96") if one else nullcontext():

@@ -15,7 +15,7 @@ NAMES = ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_small_pat
 
 def backbone_of(name: str) -> Backbone:
     torch.manual_seed(0)
-    backbone = create_backbone(name, drop_path=0.2, model_args={"depth": 2})
+    backbone = create_backbone(name, drop_path=0.2, model_args={"depth": 2, "embed_dim": 96, "num_heads": 3})
     with torch.no_grad():  # initial scales and biases are too small to distinguish formulas
         for parameter in backbone.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

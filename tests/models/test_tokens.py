@@ -1,5 +1,6 @@
 import re
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,18 @@ VITS = [
     ("vit_small_patch14_reg4_dinov2", 98, 5),
     ("vit_small_patch16_dinov3", 96, 5),
 ]
-CONVNETS = ["resnet26", "convnext_atto", "tf_efficientnet_lite0"]
+CONVNETS = ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"]
 
 
 @cache
 def _model(name: str) -> Backbone:
-    """Build one backbone of each kind, ViTs with four blocks and the size in `VITS`; tests do not change them."""
+    """Build one backbone of each kind, transformers with four blocks, ViTs narrow and of the size in `VITS`.
+
+    Tests do not change them.
+    """
     torch.manual_seed(0)
-    args = {"depth": 4} if name.startswith("vit") else {}
+    args: dict[str, Any] = {"depth": 4, "embed_dim": 96, "num_heads": 6} if name.startswith("vit") else {}
+    args |= {"depths": (1, 1, 1, 1)} if name.startswith("swin") else {}
     sides = {known: side for known, side, _ in VITS if "dinov3" not in known}
     args |= {"img_size": sides[name]} if name in sides else {}
     return create_backbone(name, model_args=args).eval()
@@ -85,7 +90,7 @@ def test_maps_with_channels_last_are_laid_out_alike() -> None:
 @pytest.mark.parametrize(
     ("name", "stages", "widths"),
     [
-        ("resnet26", ["layer3", "layer4"], (1024, 2048)),  # the last stage returns the last map
+        ("resnet10t", ["layer3", "layer4"], (256, 512)),  # the last stage returns the last map
         ("tf_efficientnet_lite0", ["blocks.6", ""], (320, 1280)),  # widened after it
         ("mobilenetv3_small_050", ["blocks.3", "blocks.5"], (24, 288)),  # widened after pooling
         ("swin_tiny_patch4_window7_224", ["layers.2", ""], (384, 768)),  # channels last, a norm at the end
