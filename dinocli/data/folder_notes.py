@@ -19,6 +19,7 @@ _MAX_GAP_PIXELS = 0.1  # pixels in the half of the gap next to the value, per pi
 _MAX_VALUES = 2**20  # pixel values searched for nodata, over all samples
 _LOW_CONTRAST_FULL, _LOW_CONTRAST_MEASURED = 1 / 16, 1 / 100  # fraction of the full, or measured, range
 _MIN_DARK_FRACTION = 0.1  # of the images: a few dark images are normal
+_MAX_MASK_VALUES = 8  # different values of a mask; its colours have few levels too
 _MAX_CLIPPED_FRACTION = 0.02  # of the pixels that a stored range may clip without a warning
 
 
@@ -56,6 +57,18 @@ def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     if first:
         notes.append(f"{first} of {len(samples)} arrays are read as (channels, height, width), by their shape")
     return notes
+
+
+def mask_notes(samples: Sequence[ImageSample]) -> list[str]:
+    """Note images with few values among others: masks, by whatever names."""
+    few = [image for image in samples if np.unique(image.values).size <= _MAX_MASK_VALUES]
+    if len(few) == len(samples) or all(image.low == image.high for image in few):
+        return []
+    first = next(image for image in few if image.low < image.high)
+    return [
+        f"{len(few)} of {len(samples)} files have at most {_MAX_MASK_VALUES} different values, such as {first.name}; "
+        "if they are masks, --exclude GLOB leaves them out"
+    ]
 
 
 def page_notes(samples: Sequence[ImageSample]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from dinocli.data.folder_walk import PREVIEW_FOLDERS, SYSTEM_FOLDERS, FolderWalk, unique_real_paths
 from dinocli.data.image_formats import image_suffixes
 from dinocli.data.image_list import ImageList
-from dinocli.data.mask_names import mask_names
+from dinocli.data.mask_names import mask_names, version_names
 from dinocli.data.name_patterns import select_names
 from dinocli.data.path_list import listed_paths, read_path_list
 from dinocli.data.raster_windows import WINDOW, split_window, window_paths
@@ -205,12 +205,14 @@ def missing_input(entry: str) -> str:
 def _suspect_notes(names: list[str]) -> Iterator[str]:
     """Yield notes on files that are probably masks, previews or second versions."""
     masks = mask_names(names)
-    if masks:
-        mask, image = next(iter(masks.items()))
-        yield (
-            f"{len(masks):,} of {len(names):,} images are named like masks of others ({mask} of {image}); "
-            "--exclude GLOB leaves files or folders out"
-        )
+    others = {name: image for name, image in version_names(names).items() if name not in masks}
+    for kind, found in (("masks", masks), ("versions", others)):
+        if found:
+            name, image = next(iter(found.items()))
+            yield (
+                f"{len(found):,} of {len(names):,} images are named like {kind} of others ({name} of {image}); "
+                "--exclude GLOB leaves files or folders out"
+            )
     preview_folders = PREVIEW_FOLDERS | SYSTEM_FOLDERS
     previews = [name for name in names if not preview_folders.isdisjoint(name.casefold().split("/")[:-1])]
     if previews:

@@ -209,6 +209,22 @@ def test_masks_beside_their_images_are_noted(tmp_path: Path, mask: str, image: s
     assert f"1 of 3 images are named like masks of others (./{mask} of ./{image}); --exclude" in note
 
 
+@pytest.mark.parametrize(
+    "name", ["thumb_{}.jpg", "test_eval_{}.png", "{}_1stHO.png", "{} copy.png", "{}.jpg.small.png"]
+)
+def test_three_versions_with_the_same_addition_are_noted(tmp_path: Path, name: str) -> None:
+    stems = ["6_0", "6_1", "7"]
+    touch(tmp_path, *(f"{stem}.jpg" for stem in stems), *(name.format(stem) for stem in stems), "other.png")
+    (note,) = find_images([str(tmp_path)]).notes
+    first = min(name.format(stem) for stem in stems)
+    assert f"3 of 7 images are named like versions of others (./{first} of ./6_0.jpg); --exclude" in note
+
+
+def test_numbered_and_few_additions_are_no_versions(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a_1.png", "a_2.png", "b.png", "b_1.png", "b_2.png", "b_x.png", "1_a.png", "a_x.png")
+    assert find_images([str(tmp_path)]).notes == ()
+
+
 def test_mask_like_names_without_an_image_are_images(tmp_path: Path) -> None:
     touch(tmp_path, "face_mask.png", "label.png", "mask/a.png", "unmasked/b.png", "seg_7.png")
     assert find_images([str(tmp_path)]).notes == ()

@@ -205,6 +205,21 @@ def test_several_pages_are_noted(tmp_path: Path) -> None:
     assert warning.endswith("; in 1 of them another is larger, in ./c.tif page 1")
 
 
+def test_images_with_few_values_among_others_are_noted_as_masks(tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [128, 0, 0], [0, 64, 192]], np.uint8)
+    save(tmp_path / "0_manual1.png", colours[noise(20, 20) % 3])
+    save(tmp_path / "1_manual1.png", np.zeros((20, 20, 3), np.uint8))
+    assert survey_of(tmp_path).warnings == []  # a folder of masks, or of black and white drawings
+    save(tmp_path / "2.png", noise(20, 20, 3))
+    (warning,) = survey_of(tmp_path).warnings
+    assert warning == (
+        "2 of 3 files have at most 8 different values, such as ./0_manual1.png; if they are masks, --exclude GLOB "
+        "leaves them out"
+    )
+    (tmp_path / "0_manual1.png").unlink()
+    assert survey_of(tmp_path).warnings == []  # a blank image is no mask
+
+
 def test_unread_channels_are_noted(tmp_path: Path) -> None:
     for number in range(2):
         pixels = noise(8, 8, 4)
