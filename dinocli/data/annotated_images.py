@@ -48,7 +48,7 @@ class Annotations:
     """Annotations of a dataset.
 
     Args:
-        kind: coco, yolo or voc.
+        kind: coco, yolo, voc or table.
         images: All annotated images.
         categories: Class names in the order of the file.
         relative: Boxes and polygons are fractions of the image sides, not pixels.

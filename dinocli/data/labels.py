@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dinocli.data.annotated_images import Annotations
 from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
+from dinocli.data.box_table import box_table
 from dinocli.data.label_paths import AMBIGUOUS, NO_IMAGE, match_paths
 from dinocli.data.label_text import label_notes, plain_label, shown_cell
 from dinocli.data.path_list import PATH_COLUMNS, column_name
@@ -29,9 +31,9 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
 
     Args:
         spec: `folder`: the name of each image's folder. `folder:N`: the name of its Nth folder from the root (0 is the
-            outermost, -1 the innermost). A COCO .json, or a folder of YOLO .txt or VOC .xml: the class of the image's
-            objects. Anything else: path of a CSV with a header, a `path` column and label columns; its paths are
-            matched to images by `match_paths`.
+            outermost, -1 the innermost). A COCO .json, a folder of YOLO .txt or VOC .xml, or a `box_table`: the class
+            of the image's objects. Anything else: path of a CSV with a header, a `path` column and label columns; its
+            paths are matched to images by `match_paths`.
         names: Image names, written `./a/b.png`; tiles of one image share its name.
         note: Called with sentences on what was not used, or used on an assumption.
 
@@ -40,7 +42,14 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
     """
     if _FOLDER_SPEC.fullmatch(spec):
         return {"folder": folder_labels(spec, names, note)}
-    header, rows = (_read_annotated if annotation_kind(Path(spec)) else _read_csv)(Path(spec), note)
+    if annotation_kind(Path(spec)):
+        header, rows = _largest_classes(spec, read_annotations(Path(spec)), note)
+    else:
+        header, rows = _read_csv(Path(spec), note)
+        if boxes := box_table(spec, header, rows):
+            count = sum(len(image.objects) for image in boxes.images)
+            note(f"{spec} is a table of boxes: {count:,} objects in {len(boxes.images):,} images")
+            header, rows = _largest_classes(spec, boxes, note)
     cells_of = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
     empty: dict[str, str] = {}
     labels = {column: [cells_of.get(name, empty).get(column, "") for name in names] for column in header if column}
@@ -151,12 +160,13 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     return header, [TableRow(row.line, [row.cells[path_index], *map(plain_label, row.cells)]) for row in padded]
 
 
-def _read_annotated(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
+def _largest_classes(
+    spec: str, annotations: Annotations, note: Callable[[str], object]
+) -> tuple[list[str], list[TableRow]]:
     """Return annotations in the form of `_read_csv`: one row per image with an object."""
-    annotations = read_annotations(path)
     categories, notes = image_categories(annotations)
     if not categories:
-        raise DataError(f"{path} names no object in its {len(annotations.images):,} images")
+        raise DataError(f"{spec} names no object in its {len(annotations.images):,} images")
     for text in notes:
         note(text)
     rows = [TableRow(number, [name, name, label]) for number, (name, label) in enumerate(categories.items(), start=1)]

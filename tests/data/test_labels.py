@@ -41,6 +41,18 @@ def test_outer_spaces_are_stripped_from_labels(tmp_path: Path) -> None:
     assert notes == []
 
 
+def test_a_table_of_boxes_gives_each_image_the_class_that_covers_most(tmp_path: Path) -> None:
+    rows = (
+        "1.png,80,dog,0,0,20,30\n1.png,80,cat,5,5,25,24\n1.png,80,cat,0,0,25,19\n2.png,80,dog,1,1,2,2\n4.png,80,,,,,\n"
+    )
+    labels, notes = read(tmp_path, f"filename,width,Class,xmin,ymin,xmax,ymax\n{rows}")
+    assert labels == {"category": ["cat", "dog", "", ""]}
+    assert f"{tmp_path / 'labels.csv'} is a table of boxes: 4 objects in 3 images" in notes
+    assert "1 images have objects of several classes; the label is the one that covers most" in notes
+    with pytest.raises(DataError, match="line 2: xmin, ymin, xmax and ymax of a table of boxes have to be numbers"):
+        read(tmp_path, "filename,class,xmin,ymin,xmax,ymax\n1.png,dog,a,0,1,1\n")
+
+
 @pytest.mark.parametrize("other", ["a/1.png", "./a//1.png", "a\\1.png", "C:\\set\\a\\1.png"])
 def test_contradicting_rows_are_refused_with_line_numbers(tmp_path: Path, other: str) -> None:
     with pytest.raises(DataError, match=r"./a/1.png is 'crack' in line 2 and 'none' in line 4 \(defect\); keep one"):
