@@ -18,7 +18,7 @@ _MAX_GAP_PIXELS = 0.1  # pixels in the half of the gap next to the value, per pi
 
 _MAX_VALUES = 2**20  # pixel values searched for nodata, over all samples
 _LOW_CONTRAST_FULL, _LOW_CONTRAST_MEASURED = 1 / 16, 1 / 100  # fraction of the full, or measured, range
-_MIN_DARK_FRACTION = 0.1  # of the images: a few dark images are normal
+_MIN_DARK_FRACTION = 0.1  # of the images of a dtype: a few dark images are normal
 _MAX_MASK_VALUES = 8  # different values of a mask; its colours have few levels too
 _MAX_CLIPPED_FRACTION = 0.02  # of the pixels that a stored range may clip without a warning
 
@@ -158,8 +158,8 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
         narrow = [
             image for image in samples if 0 <= image.low < image.high < _LOW_CONTRAST_FULL * full_range(image.dtype)[1]
         ]
-        if len(narrow) < _MIN_DARK_FRACTION * len(samples):
-            return []
+        total, found = (Counter(image.dtype for image in images) for images in (samples, narrow))
+        narrow = [image for image in narrow if found[image.dtype] >= _MIN_DARK_FRACTION * total[image.dtype]]
         used = "a sixteenth of the full range"
     else:
         narrow = [image for image in samples if 0 < image.high - image.low < _LOW_CONTRAST_MEASURED * (high - low)]

@@ -115,8 +115,8 @@ def survey(
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         rarest = min(kinds, key=lambda kind: kinds[kind])
         raise DataError(
-            f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full, or "
-            "leave some out with --exclude"
+            f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full or "
+            "image:1,99, or leave some out with --exclude"
         )
     policy, low, high = chosen_range(parsed, samples, deep)
     channel_count = Counter(image.channels for image in samples).most_common(1)[0][0]

@@ -312,6 +312,10 @@ def test_low_contrast_images_are_noted(tmp_path: Path) -> None:
     assert survey_of(tmp_path / "twelve").warnings == []
     (warning,) = survey_of(tmp_path / "twelve", "full").warnings
     assert warning.startswith("1 of 1 files use less than a sixteenth of the full range")
+    for number in range(20):
+        save(tmp_path / "twelve" / f"{number}.png", noise(8, 8))
+    (warning,) = survey_of(tmp_path / "twelve", "full").warnings
+    assert warning.startswith("1 of 21 files use less than a sixteenth"), "few deep images among many of 8 bits"
 
 
 def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
@@ -330,6 +334,7 @@ def test_mixed_depth_kinds_error_names_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "stray.npy", np.zeros((8, 8), np.float32))
     with pytest.raises(DataError, match=r"3 8-bit and 1 float images are mixed \(\./stray\.npy is float\)"):
         survey_of(tmp_path)
+    assert survey_of(tmp_path, "image:1,99").sampled == 4, "as the message says"
 
 
 def test_channels_first_arrays_are_noted(tmp_path: Path) -> None:
