@@ -211,4 +211,7 @@ def check_size(labels_HW: Labels, path: Path, size: tuple[int, ...], image: str)
     """Raise `DataError` if a mask does not have the size (H, W) of its image."""
     if labels_HW.shape != size:
         mask_size = "{1}x{0}".format(*labels_HW.shape)
-        raise DataError(f"the mask {path} has {mask_size} px, {image} {size[1]}x{size[0]}; both need the same size")
+        turned = ": turn the mask like the image's EXIF orientation" if labels_HW.shape[::-1] == size else ""
+        raise DataError(
+            f"the mask {path} has {mask_size} px, {image} {size[1]}x{size[0]}; both need the same size{turned}"
+        )

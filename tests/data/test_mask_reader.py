@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.data.mask_reader import read_mask
+from dinocli.data.mask_reader import check_size, read_mask
 from dinocli.errors import DataError
 from tests.data.hostile import bombs
 
@@ -178,3 +178,14 @@ def test_postscript_masks_start_no_program(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(DataError, match="not an image"):
         read_mask(tmp_path / "a.png")
+
+
+def test_a_mask_of_another_size_is_refused_and_a_quarter_turn_is_named(tmp_path: Path) -> None:
+    labels_HW = np.zeros((30, 40), np.int64)
+    check_size(labels_HW, tmp_path / "1.png", (30, 40), "its image")
+    with pytest.raises(
+        DataError, match=r"1\.png has 40x30 px, its image 30x40; both .* size: turn the mask like .*EXIF"
+    ):
+        check_size(labels_HW, tmp_path / "1.png", (40, 30), "its image")
+    with pytest.raises(DataError, match=r"has 40x30 px, its image 10x20; both need the same size$"):
+        check_size(labels_HW, tmp_path / "1.png", (20, 10), "its image")
