@@ -127,14 +127,14 @@ def _outliers(values: NDArray[np.float64]) -> list[tuple[float, float, float, fl
     return suspects
 
 
-def kind_notes(samples: Sequence[ImageSample], source: str) -> list[str]:
-    """Warn about images of another depth than those that a stored range was measured on."""
+def kind_notes(samples: Sequence[ImageSample], source: str, file: str = "") -> list[str]:
+    """Warn about images of another depth than those that a stored range, of weights or a file, was measured on."""
     others = [image for image in samples if source and depth_kind(image.dtype) != source]
     if not others:
         return []
     return [
-        f"{len(others)} of {len(samples)} files are {others[0].dtype}, and the range of these weights was measured on "
-        f"{source} images: such files cannot be read; --range auto or another one measures a new range"
+        f"{len(others)} of {len(samples)} files are {others[0].dtype}, and the range of {file or 'these weights'} was "
+        f"measured on {source} images: such files cannot be read; {_other_range(file)}"
     ]
 
 
@@ -174,8 +174,16 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     ]
 
 
-def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess) -> list[str]:
-    """Warn about values outside a range that was measured on other images."""
+def _other_range(file: str) -> str:
+    return (
+        "embed its images again with a --range that fits both"
+        if file
+        else "--range auto or another one measures a new range"
+    )
+
+
+def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str = "") -> list[str]:
+    """Warn about values outside a range, of weights or a file, that was measured on other images."""
     p = preprocess
     if p.range_policy not in ("auto", "minmax") or not samples:  # percentiles clip on purpose
         return []
@@ -188,8 +196,8 @@ def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess) -> list[s
         return []
     which = "the ranges of their channels" if p.channel_ranges else f"{p.range_low:g} to {p.range_high:g}, the range"
     return [
-        f"{fraction:.0%} of the pixels lie outside {which} of these weights, and are clipped; "
-        "--range auto measures a new range"
+        f"{fraction:.0%} of the pixels lie outside {which} of {file or 'these weights'}, and are clipped; "
+        f"{_other_range(file)}"
     ]
 
 

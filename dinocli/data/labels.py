@@ -131,6 +131,8 @@ def folder_labels(spec: str, names: Sequence[str], note: Callable[[str], object]
 
 def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], list[TableRow]]:
     """Return the header, with an empty name for the path column, and the rows, with the path as first cell."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder without YOLO .txt or VOC .xml; for the names of folders say `folder`")
     try:
         content = read_content(path)
         if content.startswith(_ZIP_MAGIC):
@@ -147,7 +149,8 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     named = next((name for name in PATH_COLUMNS if name in folded), None)
     columns = [cell for cell in header if cell]
     if len(rows) < 2 or named is None or len(columns) < 2:
-        raise DataError(f"{path} needs a header with `path` and at least one label column")
+        found = f"; its first line is {shown_cell(','.join(header))}" if header else ""
+        raise DataError(f"{path} needs a header with `path` and at least one label column{found}")
     if len(columns) > MAX_COLUMNS:
         raise DataError(f"{path} has {len(columns):,} columns, more than {MAX_COLUMNS:,}: it is no table of labels")
     twice = next((name for name in columns if columns.count(name) > 1), "")
@@ -163,13 +166,13 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
 def _largest_classes(
     spec: str, annotations: Annotations, note: Callable[[str], object]
 ) -> tuple[list[str], list[TableRow]]:
-    """Return annotations in the form of `_read_csv`: one row per image with an object."""
+    """Return annotations in the form of `_read_csv`: one row per image with an object, without a line number."""
     categories, notes = image_categories(annotations)
     if not categories:
         raise DataError(f"{spec} names no object in its {len(annotations.images):,} images")
     for text in notes:
         note(text)
-    rows = [TableRow(number, [name, name, label]) for number, (name, label) in enumerate(categories.items(), start=1)]
+    rows = [TableRow(0, [name, name, label]) for name, label in categories.items()]
     return ["", CATEGORY_COLUMN], rows
 
 
@@ -189,19 +192,19 @@ def _joined(
             raise DataError(f"every path in {spec} could mean several images; give more of their folders: {first}")
         raise DataError(f"no path in {spec} is the name of an image here; {first}")
     cells_of: dict[str, dict[str, str]] = {}
-    lines: dict[tuple[str, str], int] = {}
+    places: dict[tuple[str, str], str] = {}
     for row, image in zip(rows, matches.image_R, strict=True):
         if image < 0:
             continue
         cells = cells_of.setdefault(names[image], {})
         for column, value in zip(header, row.cells[1:], strict=True):
             if column and value and cells.setdefault(column, value) != value:
-                before = lines[names[image], column]
+                before = places[names[image], column]
                 raise DataError(
-                    f"{spec} contradicts itself: {names[image]} is {cells[column]!r} in line {before} and {value!r} in "
-                    f"line {row.line} ({column}); keep one"
+                    f"{spec} contradicts itself: {names[image]} is {cells[column]!r} in {before} and {value!r} in "
+                    f"{_place(row)} ({column}); keep one"
                 )
-            lines.setdefault((names[image], column), row.line)
+            places.setdefault((names[image], column), _place(row))
     _note_matches(spec, rows, matches.image_R, matches.loose, names, len(cells_of), note)
     return cells_of
 
@@ -216,14 +219,25 @@ def _note_matches(
     note: Callable[[str], object],
 ) -> None:
     """Note rows that match by part of their path, unmatched rows and unmatched images."""
+    kind_of_row = "rows" if rows[0].line else "images"
     if loose:
-        row = rows[loose[0]]
-        example = f"line {row.line}, {shown_cell(row.cells[0])}, means {names[image_R[loose[0]]]}"
-        note(f"{len(loose):,} of {len(rows):,} rows of {spec} match by part of their path: {example}")
+        example = f"{_named(rows[loose[0]])}, means {names[image_R[loose[0]]]}"
+        note(f"{len(loose):,} of {len(rows):,} {kind_of_row} of {spec} match by part of their path: {example}")
     for kind, reason in ((AMBIGUOUS, "could mean several images"), (NO_IMAGE, "match no image")):
         unmatched = [row for row, image in zip(rows, image_R, strict=True) if image == kind]
         if unmatched:
-            first = f"the first is line {unmatched[0].line}, {shown_cell(unmatched[0].cells[0])}"
-            note(f"{len(unmatched):,} of {len(rows):,} rows of {spec} {reason}: {first}")
+            first = f"the first is {_named(unmatched[0])}"
+            note(f"{len(unmatched):,} of {len(rows):,} {kind_of_row} of {spec} {reason}: {first}")
     if labelled < len(names):
-        note(f"{len(names) - labelled:,} of {len(names):,} images have no row in {spec}")
+        note(
+            f"{len(names) - labelled:,} of {len(names):,} images have no {'row' if rows[0].line else 'class'} in {spec}"
+        )
+
+
+def _place(row: TableRow) -> str:
+    """Return the line of a row, or its path if it comes from annotations, which have no lines."""
+    return f"line {row.line}" if row.line else shown_cell(row.cells[0])
+
+
+def _named(row: TableRow) -> str:
+    return f"{_place(row)}, {shown_cell(row.cells[0])}" if row.line else _place(row)

@@ -156,12 +156,13 @@ def survey(
     )
 
 
-def check_stored(images: ImageList, preprocess: Preprocess) -> list[str]:
+def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> list[str]:
     """Return notes on images that may not fit the stored preprocessing they are read with.
 
     Args:
         images: The dataset.
         preprocess: Stored preprocessing.
+        file: Feature file that stores it; empty for weights.
 
     Returns:
         Notes on a sample of the images. If none is readable, there are none: reading the dataset reports that.
@@ -174,10 +175,10 @@ def check_stored(images: ImageList, preprocess: Preprocess) -> list[str]:
         return []
     same_kind = [image for image in samples if p.source in ("", depth_kind(image.dtype))]
     return [
-        *kind_notes(samples, p.source),
+        *kind_notes(samples, p.source, file),
         *float_notes(samples, p.range_policy),
         *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
-        *clip_notes(same_kind, p),
+        *clip_notes(same_kind, p, file),
         *mask_notes(samples),
         *alpha_notes(samples, ignored=p.alpha == "ignore"),
         *channel_notes(samples),

@@ -49,6 +49,10 @@ def test_a_table_of_boxes_gives_each_image_the_class_that_covers_most(tmp_path: 
     assert labels == {"category": ["cat", "dog", "", ""]}
     assert f"{tmp_path / 'labels.csv'} is a table of boxes: 4 objects in 3 images" in notes
     assert "1 images have objects of several classes; the label is the one that covers most" in notes
+    assert notes[-2:] == [
+        f"2 of 2 images of {tmp_path / 'labels.csv'} match by part of their path: '1.png', means ./a/1.png",
+        f"2 of 4 images have no class in {tmp_path / 'labels.csv'}",
+    ]
     with pytest.raises(DataError, match="line 2: xmin, ymin, xmax and ymax of a table of boxes have to be numbers"):
         read(tmp_path, "filename,class,xmin,ymin,xmax,ymax\n1.png,dog,a,0,1,1\n")
 
@@ -176,7 +180,7 @@ def test_short_and_long_rows_are_accepted(tmp_path: Path) -> None:
     [
         ("", "needs a header"),
         ("path,defect\n", "needs a header"),
-        ("shot,defect\na/1.png,crack\n", "needs a header with `path`"),
+        ("shot;defect\na/1.png;crack\n", "needs a header with `path` .*; its first line is 'shot,defect'"),
         ("path\na/1.png\n", "at least one label column"),
         (
             "path,defect\nelsewhere.png,crack\n",

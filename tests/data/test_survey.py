@@ -325,6 +325,7 @@ def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
     assert re.match(r"\d\d% of the pixels lie outside 0 to 1000, the range of these weights", warning), warning
     assert check_stored(find_images([str(tmp_path)]), replace(about, range_policy="percentile")) == []
     (kinds,) = check_stored(find_images([str(tmp_path)]), replace(about, source="float"))
+    assert kinds.endswith("--range auto or another one measures a new range")
     assert kinds.startswith("1 of 1 files are uint16"), "what cannot be read at all is said once"
 
 

@@ -130,6 +130,8 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         assert maker.info is not None
         backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
         reporter.line(f"{info.describe()}, tokens and reading of {options.like}")
+        for warning in from_main(lambda: check_stored(images, preprocess, options.like)):
+            reporter.warn(warning)
     else:
         torch.manual_seed(0)  # for random weights
         read = options.read

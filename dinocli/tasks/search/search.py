@@ -14,6 +14,7 @@ from dinocli.artifacts.default_features import default_features
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
+from dinocli.data.survey import check_stored
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import check_free, claimed
 from dinocli.progress import ProgressReporter
@@ -178,6 +179,9 @@ def _images(
     images = find_images([given], stdin=stdin, null=null, include=options.include, exclude=options.exclude)
     for note in images.notes:
         reporter.line(note)
+    if preprocess := file.preprocess():
+        for warning in check_stored(images, preprocess, str(file.path)):
+            reporter.warn(warning)
     paths = list(map(Path, images.paths()))
     alone = len(paths) == 1 and str(paths[0]) == os.path.abspath(given)
     names = [given] if alone else [os.path.relpath(path) for path in paths]

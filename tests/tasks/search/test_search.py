@@ -17,6 +17,7 @@ from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.search.search import search
 from dinocli.tasks.search.search_options import SearchOptions
 from tests.cli.commands import warm
+from tests.tasks.drive import Ears
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,22 @@ def test_an_image_is_embedded_as_the_file_was(home: Path) -> None:
     assert hits[0].cosine == pytest.approx(1, abs=1e-5)
     assert hits[0].path == home / "images" / "0-1.png"
     np.testing.assert_allclose(query.feature_D, open_features(home / "feats.npy").flat()[1], atol=1e-6)
+
+
+def test_images_outside_the_range_of_the_file_are_noted(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bright").mkdir()
+    pixels = np.random.default_rng(0).integers(9_000, 15_000, (48, 48)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "bright" / "1.png")
+    asking, following = Ears(), Ears()
+    search(SearchOptions((str(tmp_path / "bright"),), str(home / "feats.npy"), 1, device="cpu"), asking)
+    like = replace(job(home, str(tmp_path / "f.npy")), weights="", model="", size=0, like=str(home / "feats.npy"))
+    embed(replace(like, inputs=(str(tmp_path / "bright"),)), following)
+    assert asking.warnings == following.warnings
+    (warning,) = asking.warnings
+    assert warning.startswith("100% of the pixels lie outside")
+    assert warning.endswith(
+        f"the range of {home / 'feats.npy'}, and are clipped; embed its images again with a --range that fits both"
+    )
 
 
 def test_queries_keep_the_aspect_if_the_file_does(home: Path, tmp_path: Path) -> None:
