@@ -20,6 +20,10 @@ MAX_IMAGES = 50_000
 _SIDE = 128
 
 
+Measured = tuple[ImageStatistics | None, bool]
+"""Statistics of an image, and whether it is higher than wide as viewers show it."""
+
+
 class CheckedImages(NamedTuple):
     """Issues and pixel statistics of all images.
 
@@ -41,8 +45,11 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
     if len(members) > MAX_IMAGES:
         reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to find dark or blurred ones")
         return None
-    statistics = measure_images(members, reporter)
-    sizes = list(in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto")))
+    measured = measure_images(members, reporter)
+    statistics = [image for image, _ in measured]
+    stored = in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto"))
+    read = members.preprocess()
+    sizes = list(stored) if read and read.roi else [_upright(*each) for each in zip(stored, measured, strict=True)]
     read_M = np.array([row for row, image in enumerate(statistics) if image is not None], np.intp)
     distance_N = np.ones(len(members))
     readable = [image for image in statistics if image is not None]
@@ -53,13 +60,22 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
     return CheckedImages(find_issues(statistics, sizes), distance_N, readable)
 
 
-def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[ImageStatistics | None]:
-    """Return the pixel statistics of each image at 128 pixels; None for unreadable ones."""
-    statistics: list[ImageStatistics | None] = []
+def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[Measured]:
+    """Return the pixel statistics of each image at 128 pixels, None for unreadable ones, and whether it is high."""
+    measured: list[Measured] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
-        statistics.append(image_statistics(picture) if min(picture.shape[:2]) > 1 else None)
-        reporter.progress("measuring images", len(statistics), len(members))
-    return statistics
+        height, width = picture.shape[:2]
+        measured.append((image_statistics(picture) if min(height, width) > 1 else None, height > width))
+        reporter.progress("measuring images", len(measured), len(members))
+    return measured
+
+
+def _upright(size: tuple[int, int] | None, measured: Measured) -> tuple[int, int] | None:
+    """Return a stored size (h, w) as EXIF orientation turns the image."""
+    image, is_high = measured
+    if size is None or image is None or size[0] == size[1] or (size[0] > size[1]) == is_high:
+        return size
+    return size[1], size[0]
 
 
 def _size(members: FeatureFile, row: int) -> tuple[int, int] | None:

@@ -80,10 +80,15 @@ def test_issues_are_listed_and_odd_appearance_counts(job: ClusterOptions, tmp_pa
     Image.new("L", (32, 24), 120).save(tmp_path / "images" / "dark" / "05.png")
     Image.new("L", (300, 24), 60).save(tmp_path / "images" / "dark" / "07.png")
     (tmp_path / "images" / "bright" / "03.png").write_bytes(b"no image")
+    turned = Image.Exif()
+    turned[274] = 6
+    with Image.open(tmp_path / "images" / "dark" / "08.png") as usual:
+        usual.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "images" / "dark" / "08.png", exif=turned)
     outcome = cluster(job)
     found = {(row["path"], row["issue"]) for row in read(job.table.with_name("issues.csv"))}
     assert {("./dark/05.png", "blank"), ("./dark/07.png", "blank"), ("./bright/03.png", "unreadable")} <= found
     assert {("./dark/07.png", "odd_aspect"), ("./dark/07.png", "odd_size")} <= found
+    assert [path for path, issue in found if issue == "odd_aspect"] == ["./dark/07.png"], "08 is upright by its EXIF"
     assert outcome.issues["blank"] == 2
     with_checks = [row["outlier"] for row in read(job.table)]
     cluster(replace(job, checks=False, force=True, out=str(tmp_path / "plain" / "c.csv")))
