@@ -12,6 +12,11 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _CLASS_COLUMNS = ("class", "label", "category", "class_name", "name")
 
 
+def is_class_column(cell: str) -> bool:
+    """Return whether a column of this name holds the class of an object."""
+    return column_name(cell) in _CLASS_COLUMNS
+
+
 def box_table(spec: str, header: Sequence[str], rows: Sequence[TableRow]) -> Annotations | None:
     """Return the annotations of a table with corners of boxes and a class; None for every other table.
 
@@ -24,7 +29,7 @@ def box_table(spec: str, header: Sequence[str], rows: Sequence[TableRow]) -> Ann
         DataError: A corner is no number.
     """
     folded = [column_name(cell) for cell in header]
-    category = next((folded.index(name) for name in _CLASS_COLUMNS if name in folded), None)
+    category = next((place for place, cell in enumerate(header) if is_class_column(cell)), None)
     if category is None or not set(_CORNERS) <= set(folded):
         return None
     objects: defaultdict[str, list[AnnotatedObject]] = defaultdict(list)

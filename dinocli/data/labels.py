@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dinocli.data.annotated_images import Annotations
 from dinocli.data.annotations import annotation_kind, image_categories, read_annotations
-from dinocli.data.box_table import box_table
+from dinocli.data.box_table import box_table, is_class_column
 from dinocli.data.label_paths import AMBIGUOUS, NO_IMAGE, match_paths
 from dinocli.data.label_text import label_notes, plain_label, shown_cell
 from dinocli.data.path_list import PATH_COLUMNS, column_name
@@ -43,13 +43,13 @@ def read_labels(spec: str, names: Sequence[str], note: Callable[[str], object] =
     if _FOLDER_SPEC.fullmatch(spec):
         return {"folder": folder_labels(spec, names, note)}
     if annotation_kind(Path(spec)):
-        header, rows = _largest_classes(spec, read_annotations(Path(spec)), note)
+        header, rows = _largest_classes(spec, read_annotations(Path(spec)), CATEGORY_COLUMN, note)
     else:
         header, rows = _read_csv(Path(spec), note)
         if boxes := box_table(spec, header, rows):
             count = sum(len(image.objects) for image in boxes.images)
             note(f"{spec} is a table of boxes: {count:,} objects in {len(boxes.images):,} images")
-            header, rows = _largest_classes(spec, boxes, note)
+            header, rows = _largest_classes(spec, boxes, next(filter(is_class_column, header)), note)
     cells_of = _joined(spec, header, rows, list(dict.fromkeys(names)), note)
     empty: dict[str, str] = {}
     labels = {column: [cells_of.get(name, empty).get(column, "") for name in names] for column in header if column}
@@ -164,7 +164,7 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
 
 
 def _largest_classes(
-    spec: str, annotations: Annotations, note: Callable[[str], object]
+    spec: str, annotations: Annotations, column: str, note: Callable[[str], object]
 ) -> tuple[list[str], list[TableRow]]:
     """Return annotations in the form of `_read_csv`: one row per image with an object, without a line number."""
     categories, notes = image_categories(annotations)
@@ -173,7 +173,7 @@ def _largest_classes(
     for text in notes:
         note(text)
     rows = [TableRow(0, [name, name, label]) for name, label in categories.items()]
-    return ["", CATEGORY_COLUMN], rows
+    return ["", column], rows
 
 
 def _joined(

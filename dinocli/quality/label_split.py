@@ -153,4 +153,4 @@ def _problem(labels_T: NDArray[np.str_], learn_T: NDArray[np.bool_] | None) -> s
     if learn_T is not None and (learn_T.all() or not learn_T.any()):
         return f"{learn_T.sum()} labelled images to learn from and {(~learn_T).sum()} to test on"
     classes = len(np.unique(labels_T if learn_T is None else labels_T[learn_T]))
-    return "" if classes > 1 else f"{classes} classes that can be learnt"
+    return "" if classes > 1 else f"{classes} class{'es' * (classes != 1)} that can be learnt, and two are needed"

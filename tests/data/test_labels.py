@@ -46,7 +46,7 @@ def test_a_table_of_boxes_gives_each_image_the_class_that_covers_most(tmp_path: 
         "1.png,80,dog,0,0,20,30\n1.png,80,cat,5,5,25,24\n1.png,80,cat,0,0,25,19\n2.png,80,dog,1,1,2,2\n4.png,80,,,,,\n"
     )
     labels, notes = read(tmp_path, f"filename,width,Class,xmin,ymin,xmax,ymax\n{rows}")
-    assert labels == {"category": ["cat", "dog", "", ""]}
+    assert labels == {"Class": ["cat", "dog", "", ""]}
     assert f"{tmp_path / 'labels.csv'} is a table of boxes: 4 objects in 3 images" in notes
     assert "1 images have objects of several classes; the label is the one that covers most" in notes
     assert notes[-2:] == [

@@ -151,6 +151,9 @@ def test_label_columns_and_groups_of_a_csv(tmp_path: Path) -> None:
         splits(listed, labels=spec, groups="lot")
     with pytest.raises(DataError, match="no labels to evaluate with"):
         splits(listed, labels="folder", groups="folder")  # every class is one group
+    one_kind = [f"./good/{name.rpartition('/')[2]}" for name in listed]
+    with pytest.raises(DataError, match=r"with in folder: folder is left out: 1 class that can be learnt, and two are"):
+        splits(one_kind, labels="folder")
 
 
 def test_classes_that_only_the_test_side_has_are_left_out_and_named(tmp_path: Path) -> None:

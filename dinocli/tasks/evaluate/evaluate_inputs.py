@@ -76,10 +76,10 @@ def read_truth(options: EvaluateOptions, names: Sequence[str]) -> tuple[list[Lab
     columns = read_labels(options.labels, names, label_notes.append)
     groups = read_groups(columns, options.groups, names)
     truths, notes = split_labels(columns, groups, names, train=options.train, test=options.test, seed=options.seed)
-    notes = list(dict.fromkeys([*label_notes, *notes]))
     if not truths:
-        raise DataError(f"no labels to evaluate with in {options.labels}: {'; '.join(notes)}")
-    return truths, notes
+        reasons = dict.fromkeys([*notes, *label_notes])
+        raise DataError(f"no labels to evaluate with in {options.labels}: {'; '.join(reasons)}")
+    return truths, list(dict.fromkeys([*label_notes, *notes]))
 
 
 def _title(options: EvaluateOptions, features: FeatureFile) -> str:
