@@ -21,7 +21,10 @@ from dinocli.data.text_tables import is_utf8
 from dinocli.errors import DataError
 
 SUFFIX = ".tar"
-COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
+COMPRESSED = (
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4"),
+    *(".zip", ".7z", ".rar"),
+)
 _COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAX_HEADER_BYTES = 1 << 20  # read at once while listing: a header can claim gigabytes
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -209,11 +209,13 @@ def test_damaged_header_in_the_middle_is_reported(tmp_path: Path) -> None:
 
 
 def test_compressed_archives_are_refused_with_the_reason(shards: Path, tmp_path: Path) -> None:
-    for name in ("a.tar.gz", "b.tgz"):
+    for name in ("a.tar.gz", "b.tgz", "c.ZIP"):
         (tmp_path / name).write_bytes(b"\x1f\x8b")
         with pytest.raises(DataError, match=r"is compressed, so that .* decompress it once"):
             find_images([str(tmp_path / name)])
-    with pytest.raises(DataError, match=r"left out: 1 \.tar\.gz, 1 \.tgz; to read them: decompress archives once"):
+    with pytest.raises(
+        DataError, match=r"left out: 1 \.tar\.gz, 1 \.tgz, 1 \.zip; to read them: decompress archives once"
+    ):
         find_images([str(tmp_path)])
     with tarfile.open(tmp_path / "c.tar", "w:gz") as archive:
         add(archive, "a.png", encoded(0, "png"))
