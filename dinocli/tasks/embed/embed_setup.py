@@ -12,6 +12,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
+from dinocli.data.ranges import MEASURED, range_option
 from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import find_images
 from dinocli.data.survey import check_stored
@@ -102,6 +103,7 @@ class EmbedContext:
         }
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
 def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EmbedContext:
     """Find images, load weights, and determine the preprocessing.
 
@@ -179,12 +181,21 @@ def _preprocess(
     reporter: ProgressReporter,
 ) -> Preprocess:
     read, data = options.read, options.read.data(stored)
-    stored_channels = tuple(stored["channels"]) if stored else None
-    given = (read.channels if read.channels != stored_channels else None, read.page, read.nodata, read.z)
     roi = parse_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
-    if stored and not read.range and all(option is None for option in given):
-        preprocess = replace(Preprocess.from_dict(stored), roi=roi)
-        reporter.line(", ".join(filter(None, ["images are read as these weights were trained", described_roi(roi)])))
+    kept = Preprocess.from_dict(stored) if stored and not read.range else None
+    if kept and read.channels not in (None, kept.channels):
+        if kept.range_policy in MEASURED:
+            reporter.line("--channels are not those of these weights: the range is measured anew")
+        else:
+            data = data.model_copy(update={"range": range_option(kept)})
+        kept = None
+    if kept:
+        asked = {name: getattr(read, name) for name in ("page", "nodata", "z")}
+        changed = {name: value for name, value in asked.items() if value not in (None, getattr(kept, name))}
+        preprocess = replace(kept, roi=roi, **changed)
+        how = "images are read as these weights were trained"
+        how += f" except {', '.join(f'--{name}' for name in changed)}" if changed else ""
+        reporter.line(", ".join(filter(None, [how, described_roi(roi)])))
         for warning in from_main(lambda: check_stored(images, preprocess)):
             reporter.warn(warning)
     else:

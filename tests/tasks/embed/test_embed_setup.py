@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,8 @@ def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Pa
     embed(job(tmp_path / "in", tmp_path / "a.npy", weights=str(weights), model="", range="auto"), heard)
     assert [warning.split()[0] for warning in heard.warnings] == ["65535", "1"]
     heard = Ears()
-    embed(job(tmp_path / "in", tmp_path / "b.npy", weights=str(weights), model="", nodata=(65535.0,), page=1), heard)
+    read: dict[str, Any] = {"nodata": (65535.0,), "page": 1, "range": "auto"}
+    embed(job(tmp_path / "in", tmp_path / "b.npy", weights=str(weights), model="", **read), heard)
     assert heard.warnings == []
     about = json.loads((tmp_path / "b.json").read_text())["preprocess"]
     assert (about["nodata"], about["page"], about["source"]) == ([65535.0], 1, "deep integer")
@@ -96,6 +98,27 @@ def test_nodata_and_what_was_assumed_reach_the_features_and_the_user(weights: Pa
     heard = Ears()
     embed(job(tmp_path / "in", tmp_path / "c.npy", weights=str(weights), model=""), heard)
     assert [warning.split()[:4] for warning in heard.warnings] == [["1", "of", "1", "files"]], "of stored settings too"
+
+
+def test_the_stored_range_stays_unless_another_is_asked_for(weights: Path, dark: Path, tmp_path: Path) -> None:
+    heard = Ears()
+    embed(job(dark, tmp_path / "a.npy", weights=str(weights), model="", size=0, page=0, nodata=(7.0,)), heard)
+    about = json.loads((tmp_path / "a.json").read_text())["preprocess"]
+    assert about == replace(STORED, nodata=(7.0,)).to_dict()
+    assert "images are read as these weights were trained except --nodata" in heard.lines
+    embed(job(dark, tmp_path / "b.npy", weights=str(weights), model="", channels=(0,)), heard)
+    about = json.loads((tmp_path / "b.json").read_text())["preprocess"]
+    assert (about["range_policy"], about["range_high"]) == ("fixed", 40_000), "asked for in training, not measured"
+
+
+def test_the_range_of_other_channels_is_measured(tmp_path: Path, dark: Path) -> None:
+    torch.manual_seed(3)
+    backbone, info, _ = load_backbone("none", "test_convnext")
+    save_backbone(tmp_path / "run" / "backbone", backbone, info, replace(STORED, range_policy="minmax"))
+    heard = Ears()
+    embed(job(dark, tmp_path / "a.npy", weights=str(tmp_path / "run"), model="", channels=(0,)), heard)
+    assert json.loads((tmp_path / "a.json").read_text())["preprocess"]["range_high"] < 1100
+    assert "--channels are not those of these weights: the range is measured anew" in heard.lines
 
 
 def test_a_bad_image_is_named_where_the_table_of_all_is_thrown_away(weights: Path, dark: Path, tmp_path: Path) -> None:
