@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
+import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from dinocli.config.preprocess import Preprocess, for_channels
@@ -39,6 +40,7 @@ class BuildOptions(NamedTuple):
 LoadedBackbone = tuple[Backbone, WeightsInfo, dict[str, Any] | None]
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
 def load_backbone(
     weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto", in_chans: int = 0
 ) -> LoadedBackbone:
@@ -77,7 +79,7 @@ def _load(weights: str, name: str, build: BuildOptions) -> LoadedBackbone:
     if weights == "none":
         return _random(name, build)
     if path.is_dir():
-        return _from_folder(path, str(path.resolve()), build)
+        return _from_folder(path, name, str(path.resolve()), build)
     if path.is_file() and (config := embedded_config(path)):
         with tempfile.TemporaryDirectory() as folder:  # timm reads a config from a folder only
             (Path(folder) / "config.json").write_text(config)
@@ -89,7 +91,7 @@ def _load(weights: str, name: str, build: BuildOptions) -> LoadedBackbone:
     if "/" in hub_id:
         hub_config = find_file(hub_id, ["config.json"])
         find_file(hub_id, WEIGHTS_FILES)
-        return _from_folder(hub_config.parent, f"hf-hub:{hub_id}", build)
+        return _from_folder(hub_config.parent, name, f"hf-hub:{hub_id}", build)
     return *_from_timm(weights, build), None
 
 
@@ -148,12 +150,12 @@ def _from_file(path: Path, name: str, build: BuildOptions) -> tuple[Backbone, We
     return backbone, info
 
 
-def _from_folder(folder: Path, source: str, build: BuildOptions) -> LoadedBackbone:
+def _from_folder(folder: Path, name: str, source: str, build: BuildOptions) -> LoadedBackbone:
     if (folder / "backbone" / "config.json").is_file():
         folder = folder / "backbone"
     if (transformers_config := read_transformers_config(folder)) is not None:
-        return *_from_transformers(folder, transformers_config, source, build), None
-    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
+        return *_from_transformers(folder, name, transformers_config, source, build), None
+    path = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
     return _from_timm_folder(folder, path, source, build)
 
 
@@ -183,14 +185,14 @@ def _from_timm_folder(folder: Path, path: Path | None, source: str, build: Build
 
 
 def _from_transformers(
-    folder: Path, config: TransformersRecord, source: str, build: BuildOptions
+    folder: Path, name: str, config: TransformersRecord, source: str, build: BuildOptions
 ) -> tuple[Backbone, WeightsInfo]:
     """Load a folder of the transformers library, with mean, std and size of its processor."""
-    path = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
+    path = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
     if config.model_type not in MODEL_TYPES or path is None:
         what = f"a {config.model_type} of the transformers library" if path else f"no {' or '.join(WEIGHTS_FILES)}"
         raise WeightsError(f"{source}: {what}: give {', '.join(MODEL_TYPES)}, or the same weights by their timm name")
-    backbone, info = _from_file(path, "", build)
+    backbone, info = _from_file(path, name, build)
     heads = {module.num_heads for name, module in backbone.model.named_modules() if name.endswith(".attn")}
     if heads != {config.num_attention_heads}:
         raise WeightsError(

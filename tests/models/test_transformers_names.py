@@ -15,7 +15,7 @@ from dinocli.models.checkpoint_model import guess_name
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.export.export import export
 from dinocli.tasks.export.export_options import ExportOptions
-from tests import networks  # noqa: F401 - registers those of two blocks
+from tests.networks import TWO_BLOCKS
 
 VIT_NAMES = {
     "attn.proj": "attention.output.dense",
@@ -198,6 +198,15 @@ def test_a_network_unknown_to_the_library_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="has no place in the transformers library"):
         export(options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(tmp_path: Path) -> None:
+    save_file(timm.create_model(TWO_BLOCKS, num_classes=0).state_dict(), str(tmp_path / "w.safetensors"))
+    folder = str(tmp_path / "out")
+    export(ExportOptions(str(tmp_path / "w.safetensors"), TWO_BLOCKS, "transformers", folder))
+    with pytest.raises(WeightsError, match=r"out/model\.safetensors: the shapes do not tell .*--model"):
+        load_backbone(folder)
+    assert load_backbone(folder, TWO_BLOCKS)[1].name == TWO_BLOCKS
 
 
 @pytest.mark.parametrize("made", [vit, dinov2, registers, dinov3], ids=["vit", "dinov2", "registers", "dinov3"])

@@ -18,7 +18,7 @@ from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.timm_folder import save_backbone, to_safetensors
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.export_options import FOLDERS, ExportOptions
@@ -68,7 +68,7 @@ def export(options: ExportOptions, reporter: ProgressReporter | None = None) -> 
     """
     path = Path(options.out)
     with claimed(path):
-        return _export(options, path, reporter or ProgressReporter())
+        return _export(options, path, reporter or LogReporter())
 
 
 def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> ExportResult:
@@ -111,7 +111,7 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
         return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)  # loaded as a user will
     if kind == "transformers":
         write_transformers(path, source.backbone, source.preprocess)
-        backbone, _, _ = load_backbone(str(path), pool=source.backbone.pool_kind)
+        backbone, _, _ = load_backbone(str(path), source.info.name, pool=source.backbone.pool_kind)
         return _compared(backbone, source, backbone.patch * max(1, source.preprocess.size // backbone.patch))
     if kind == "safetensors":
         data, difference = _to_safetensors(source)
