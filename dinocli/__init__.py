@@ -2,8 +2,9 @@
 
 Each command is one function: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
 an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths.
-`MultiCropViews` creates the augmented views of a recipe for another training loop. Names are imported on first use
-(PEP 562), so `import dinocli` does not import torch.
+`MultiCropViews` creates the augmented views of a recipe for another training loop. Nothing is printed: warnings and
+findings go to the logger `dinocli`, or to a `ProgressReporter` given as second argument. Names are imported on first
+use (PEP 562), so `import dinocli` does not import torch.
 
 Example:
     >>> import dinocli
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dinocli.config.preprocess import Preprocess
     from dinocli.engine.multicrop_views import MultiCropViews
     from dinocli.errors import DataError, DinocliError, RecipeError, TrainingStopped, UsageError, WeightsError
+    from dinocli.progress import ProgressReporter
     from dinocli.tasks.classify.classify import classify
     from dinocli.tasks.classify.classify_options import ClassifyOptions
     from dinocli.tasks.cluster.cluster import cluster
@@ -49,6 +51,7 @@ _EXPORTS = {
     "dinocli.config.load": ("load_recipe",),
     "dinocli.config.preprocess": ("Preprocess",),
     "dinocli.errors": ("DataError", "DinocliError", "RecipeError", "TrainingStopped", "UsageError", "WeightsError"),
+    "dinocli.progress": ("ProgressReporter",),
     "dinocli.tasks.classify.classify": ("classify",),
     "dinocli.tasks.classify.classify_options": ("ClassifyOptions",),
     "dinocli.tasks.cluster.cluster": ("cluster",),
@@ -85,6 +88,7 @@ __all__ = [
     "MaskOutputs",
     "MultiCropViews",
     "Preprocess",
+    "ProgressReporter",
     "ReadOptions",
     "RecipeError",
     "SearchOptions",

@@ -1,8 +1,12 @@
 """Progress reports: every layer calls a `ProgressReporter`; the command line subclasses it to print them."""
 
+import logging
+
+_LOG = logging.getLogger("dinocli")
+
 
 class ProgressReporter:
-    """Discards every report: the default of library calls."""
+    """Discards every report; a subclass shows them."""
 
     def line(self, text: str) -> None:
         """Report a finding or a decision, one sentence."""
@@ -30,3 +34,13 @@ class ProgressReporter:
             total: Total units.
             detail: Metrics as text; empty keeps the previous ones.
         """
+
+
+class LogReporter(ProgressReporter):
+    """Logs lines and warnings as the logger `dinocli`: the default of library calls. Stages are discarded."""
+
+    def line(self, text: str) -> None:
+        _LOG.info("%s", text)
+
+    def warn(self, text: str) -> None:
+        _LOG.warning("%s", text)

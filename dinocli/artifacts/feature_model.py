@@ -1,7 +1,7 @@
 """A backbone that computes the features of `dinocli embed`, from weights or from a feature file."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,17 @@ from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
-from dinocli.models.features import Extractor, compute_features, eval_mode, l2_normalized, one_behind
+from dinocli.models.features import Extractor, compute_features, eval_mode, extract, l2_normalized, one_behind
 from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 
-ImageLike = str | Path | Image.Image | NDArray[Any]
-"""A path, a PIL image, or an array (h, w) or (h, w, c) of source values: uint8, uint16 or float."""
+ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
+"""A path, a PIL image, or an array or tensor (h, w), (h, w, c) or (c, h, w) of source values: integers or floats."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureModel:
     """A backbone with its preprocessing and tokens.
 
@@ -54,7 +54,7 @@ class FeatureModel:
         cell: Keep the aspect ratio, with both sides multiples of `cell` pixels; 0: resize to a square.
     """
 
-    backbone: Backbone
+    backbone: Backbone = field(repr=False)
     preprocess: Preprocess
     tokens: Extractor = POOLED
     normalize: bool = False
@@ -77,7 +77,7 @@ class FeatureModel:
         """Return the features of images, in order, as float32: those of `dinocli embed --precision fp32`.
 
         Args:
-            images: Paths, PIL images or arrays, also mixed; read batch by batch, so that any number fits.
+            images: Paths, PIL images, arrays or tensors, also mixed; read batch by batch, so that any number fits.
             batch_size: Images per batch.
             names: For rare features, the name of each image in the folder they were fitted to, so that an image is not
                 compared with its own patches; None for other images.
@@ -88,7 +88,12 @@ class FeatureModel:
 
         Raises:
             DataError: An image cannot be read; the message has its path or its index.
+            UsageError: One image instead of a list, or a batch of less than one image.
         """
+        if _is_one_image(images):
+            raise UsageError("embed takes a list of images, and this is one image: give [image]")
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: give 1 or more")
         tokens = self.tokens.without_region() if box else self.tokens
 
         def submitted() -> Iterator[tuple[list[int], Tensor]]:
@@ -101,7 +106,11 @@ class FeatureModel:
             for places, features in one_behind(submitted()):
                 order += places
                 parts.append(features.cpu().numpy())
-        rows = np.concatenate(parts)[np.argsort(order)] if parts else np.empty((0, self.backbone.dim), np.float32)
+            if not parts:  # no image: rows of the right width, none of them
+                side = self.preprocess.size
+                black_BCHW = torch.zeros(1, self.backbone.in_chans, side, side, device=self.device)
+                parts.append(extract(self.backbone, [black_BCHW], autocast=None, tokens=tokens)[:0])
+        rows = np.concatenate(parts)[np.argsort(order)]
         return l2_normalized(rows) if self.normalize else rows
 
     def _batches(self, images: Iterable[ImageLike], size: int, box: Box | None) -> Iterator[tuple[list[int], Tensor]]:
@@ -119,13 +128,22 @@ class FeatureModel:
         try:
             if isinstance(image, str | Path):
                 canvas = reader.part(str(image), box) if box else reader.whole(str(image))
+            elif box:
+                raise DataError("box is a part of a file: cut the part out of the array")
             else:
-                canvas = reader.in_memory(image)
+                canvas = reader.in_memory(image.numpy(force=True) if isinstance(image, Tensor) else image)
         except DataError as error:
             name = image if isinstance(image, str | Path) else f"image {place}"
             raise DataError(f"{name} cannot be read: {error}") from error
         resizes = self.cell or self.device.type == "cpu"
         return squashed(canvas, input_size(canvas, side, self.cell)) if resizes else canvas
+
+
+def _is_one_image(images: Any) -> bool:
+    """Return whether `images` is an image: iterating over it would give letters or rows of pixels."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+    return isinstance(images, str | Path | Image.Image)
 
 
 def load(
@@ -153,6 +171,8 @@ def load(
         normalize: Scale rows to length 1 (L2).
         device: auto, cpu, cuda or cuda:N.
         preprocess: Reading and normalisation; None: as stored with the weights, else the full range of 8-bit images.
+            For other values change that of a loaded model, such as 12 bits by `dataclasses.replace(model.preprocess,
+            range_policy="fixed", range_low=0, range_high=4095, source="")`.
 
     Raises:
         UsageError: The tokens must be fitted to a folder.

@@ -14,7 +14,7 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.file_locks import locked
 from dinocli.file_set import LOCK_NAME, claimed, created_folder
 from dinocli.files import hidden_sibling, remove_abandoned, remove_path, write_atomic
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.stored import read_json, read_limited, reading, usable_name, write_json
 
 RUNS = Path("runs")
@@ -200,7 +200,7 @@ def add_output(folder: RunFolder, kind: str, path: Path, reporter: ProgressRepor
             folder.write({**manifest, "outputs": [*outputs, added]})
     except OSError as error:
         message = f"{path} cannot be noted in {folder.manifest} ({error.strerror}): name it to later commands"
-        (reporter or ProgressReporter()).warn(message)
+        (reporter or LogReporter()).warn(message)
 
 
 def _unfinished(stem: str) -> RunFolder:

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import decoded
-from dinocli.data.pixels import Decoded, unnamed_channels
+from dinocli.data.pixels import Decoded, Pixels, unnamed_channels
 from dinocli.errors import DataError
 
 _MAX_CHANNELS_FIRST = 16  # a first axis of at most this length may be channels
@@ -38,6 +38,14 @@ def is_channels_first(shape: tuple[int, ...]) -> bool:
     return shape[0] <= _MAX_CHANNELS_FIRST and shape[0] < min(shape[1:]) and shape[2] > _MAX_CHANNELS_LAST
 
 
+def channels_last(pixels: Pixels) -> Pixels:
+    """Return an array as (h, w, c) in native byte order; False and True become 0 and 255."""
+    pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(pixels.shape) else pixels
+    pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], shape[0]) if is_channels_first(shape) else shape
 
@@ -61,10 +69,7 @@ def read_array(source: Source, *, any_channels: bool, allowance: Allowance, file
     if isinstance(pixels, np.lib.npyio.NpzFile):
         with pixels as archive:
             pixels = archive[archive.files[0]]
-    pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(shape) else pixels
-    pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = channels_last(pixels)
     if any_channels or pixels.shape[2] in (1, 3):
         return replace(decoded(pixels), channels_first=is_channels_first(shape))
     if pixels.shape[2] != 4:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dinocli.config.preprocess import PAGES, Channels
-from dinocli.data.array_file import array_size, is_array, is_channels_first, read_array
+from dinocli.data.array_file import array_size, channels_last, is_array, read_array
 from dinocli.data.decode_errors import one_line_errors
 from dinocli.data.dicom import dicom_frames, dicom_size, is_dicom, read_dicom
 from dinocli.data.image_formats import decoders
@@ -71,24 +71,29 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
 
     Args:
         image: PIL image, or array (h, w) or (h, w, c) with 1 or 3 channels, 4 with alpha, more with `channels`; also
-            (c, h, w) if `is_channels_first`.
+            (c, h, w) if `is_channels_first`. Masked pixels of a NumPy masked array count as no measurement.
         channels: Channels to select; empty for grey or RGB. `PAGES` selects all channels of an array.
         min_side: As `decode`, for a JPEG that PIL has not decoded yet.
 
     Raises:
-        DataError: An array of another shape or number of channels.
+        DataError: Another object, or an array of another shape or number of channels.
     """
     if isinstance(image, Image.Image):
         return _select_channels(from_pil(image, min_side), channels)
-    pixels = image[..., None] if image.ndim == 2 else image
-    pixels = np.moveaxis(pixels, 0, -1) if is_channels_first(pixels.shape) else pixels
-    if pixels.ndim != 3 or not pixels.size or pixels.dtype.kind not in "uif":
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"a {type(image).__name__} is no image; give a path, a PIL image or an array")
+    if image.ndim not in (2, 3) or not image.size or image.dtype.kind not in "buif":
         raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
-    if channels:
-        return decoded(pixels) if channels == PAGES else _select_channels(decoded(pixels), channels)
-    if pixels.shape[2] not in (1, 3, 4):
+    pixels = channels_last(image)
+    if not channels and pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")
-    return decoded(pixels[..., :3], pixels[..., 3:]) if pixels.shape[2] == 4 else decoded(pixels)
+    hidden = pixels.mask if isinstance(pixels, np.ma.MaskedArray) else np.ma.nomask
+    masked = None if hidden is np.ma.nomask else hidden.all(axis=-1, keepdims=True)
+    pixels = np.asarray(pixels)
+    has_alpha = not channels and pixels.shape[2] == 4
+    read = decoded(pixels[..., :3], pixels[..., 3:]) if has_alpha else decoded(pixels)
+    read = replace(read, masked=masked)
+    return read if channels == PAGES else _select_channels(read, channels)
 
 
 def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:

@@ -85,7 +85,8 @@ def check_depth_kind(dtype: np.dtype[Any], preprocess: Preprocess) -> None:
     if not source and preprocess.deep and preprocess.range_policy in MEASURED and dtype == np.uint8:
         source = "deeper"  # the record has no kind
     if source not in ("", depth_kind(dtype)):
-        raise DataError(f"{dtype} image among {source} ones; leave it out, or read all of them with --range full")
+        ways = "leave it out, convert it, or read all with one range: --range full, in Python `preprocess` of `load`"
+        raise DataError(f"{dtype} image among {source} ones; {ways}")
 
 
 def map_range(pixels: Pixels, preprocess: Preprocess, missing: Mask | None = None) -> Pixels:

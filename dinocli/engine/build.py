@@ -90,6 +90,7 @@ def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, wo
     return Precision(device, name, kernel, own_kernels)
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
 def build_learner(
     recipe: Recipe,
     backbone: Backbone,

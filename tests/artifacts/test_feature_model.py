@@ -1,7 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dinocli
@@ -20,7 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def weights(folder: Path) -> Path:
     import timm
-    import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
@@ -56,6 +58,8 @@ def test_normalized_rows_have_length_one_and_no_image_gives_no_row(weights: Path
     rows = model.embed(sorted(folder.glob("*.png")))
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     assert model.embed([]).shape == (0, rows.shape[1])
+    patches = load(weights, model="test_convnext", device="cpu", tokens="patch")
+    assert patches.embed([]).shape == (0, *patches.embed([np.zeros((9, 9), np.uint8)]).shape[1:])
 
 
 def test_an_image_that_cannot_be_read_is_named(model: FeatureModel, tmp_path: Path) -> None:
@@ -67,6 +71,60 @@ def test_an_image_that_cannot_be_read_is_named(model: FeatureModel, tmp_path: Pa
         model.embed([good, np.zeros(7, np.uint8)])
     with pytest.raises(DataError, match="image 0 cannot be read: uint16 image"):  # never dark in silence
         model.embed([np.full((8, 8), 900, np.uint16)])
+
+
+def test_arrays_of_every_layout_and_tensors_are_the_same_image(model: FeatureModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    frozen = pixels.copy()
+    frozen.flags.writeable = False
+    chw = torch.from_numpy(pixels).permute(2, 0, 1)
+    same: list[ImageLike] = [frozen, np.asfortranarray(pixels), chw.numpy(), chw, Image.fromarray(pixels)]
+    np.testing.assert_array_equal(model.embed(same), model.embed([pixels] * len(same)))
+    np.testing.assert_array_equal(model.embed(np.stack([pixels] * 2)), model.embed([pixels] * 2))
+    black_and_white = pixels[..., 0] > 127
+    np.testing.assert_array_equal(model.embed([black_and_white]), model.embed([np.uint8(255) * black_and_white]))
+
+
+def test_deep_arrays_are_read_in_the_range_of_the_documented_preprocess(weights: Path, model: FeatureModel) -> None:
+    twelve_bits = replace(model.preprocess, range_policy="fixed", range_low=0, range_high=4095, source="")
+    deep = load(weights, model="test_convnext", device="cpu", preprocess=twelve_bits)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    for dtype in (np.uint16, np.int32, np.float32):
+        image = np.rint(pixels.astype(np.float64) * 4095 / 255).astype(dtype)
+        np.testing.assert_allclose(deep.embed([image]), model.embed([pixels]), atol=1e-5)
+
+
+def test_masked_pixels_of_an_array_are_no_measurement(model: FeatureModel) -> None:
+    pixels = np.full((9, 9), 200, np.uint8)
+    masked = np.ma.masked_array(pixels, np.arange(81).reshape(9, 9) < 30)
+    np.testing.assert_array_equal(model.embed([masked]), model.embed([masked.filled(0)]))
+
+
+@pytest.mark.parametrize(
+    "one", ["a.png", Path("a.png"), Image.new("L", (9, 9)), np.zeros((9, 9, 3), np.uint8), torch.zeros(9, 9)]
+)
+def test_one_image_in_place_of_a_list_is_refused(model: FeatureModel, one: Any) -> None:
+    """An array would be read row by row, as many images of one line."""
+    with pytest.raises(UsageError, match=r"this is one image: give \[image\]"):
+        model.embed(one)
+
+
+def test_what_would_be_ignored_is_refused(model: FeatureModel) -> None:
+    with pytest.raises(UsageError, match="batch_size=0: give 1 or more"):
+        model.embed([np.zeros((9, 9), np.uint8)], batch_size=0)
+    with pytest.raises(DataError, match="image 0 cannot be read: box is a part of a file"):
+        model.embed([np.zeros((9, 9), np.uint8)], box=(0, 0, 4, 4))
+    for nothing in (None, b"bytes", [[1, 2]]):
+        with pytest.raises(DataError, match=r"image 0 cannot be read: a \w+ is no image; give a path"):
+            model.embed([nothing])  # type: ignore[list-item]
+
+
+def test_the_host_program_keeps_its_random_numbers(weights: Path) -> None:
+    before = torch.get_rng_state()
+    model = load(weights, model="test_convnext", device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(repr(model)) < 1500, "without the layers of the network"
+    assert {model: 1}[model] == 1
 
 
 def test_alpha_is_laid_over_white_as_in_files(model: FeatureModel) -> None:

@@ -17,7 +17,7 @@ from dinocli.artifacts.image_coco import ImageTag, write_image_coco
 from dinocli.data.text_tables import write_table
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import user_path
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.active_learning import suggest
 from dinocli.quality.classifier_choice import TriedClassifier, can_be_validated, try_classifiers
 from dinocli.quality.classifier_file import SavedClassifier, load_classifier, save_classifier
@@ -72,7 +72,7 @@ def classify(
     """
     with claimed(*options.outputs()):
         options.check_outputs()
-        return _classify(options, reporter or ProgressReporter(), stdin)
+        return _classify(options, reporter or LogReporter(), stdin)
 
 
 def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:

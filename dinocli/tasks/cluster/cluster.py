@@ -12,7 +12,7 @@ from dinocli.artifacts.link_folders import write_tree
 from dinocli.data.labels import read_labels
 from dinocli.errors import UsageError
 from dinocli.file_set import FileSet, claimed
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.farthest_first import diverse
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
@@ -69,7 +69,7 @@ def cluster(
     outputs = [*options.outputs(), *([_tree(options)] if options.link_dir else [])]
     with claimed(*outputs):
         options.check_outputs()
-        return _cluster(options, reporter or ProgressReporter(), stdin)
+        return _cluster(options, reporter or LogReporter(), stdin)
 
 
 def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:

@@ -20,7 +20,7 @@ from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.models.token_kinds import FITTED
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, EmbedResult
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import count_rows, write_rows
@@ -54,7 +54,7 @@ def embed(
         DinocliError: Any error; no feature file is then written.
         Interrupted: A signal stopped the command; `resume` continues it.
     """
-    reporter, path = reporter or ProgressReporter(), options.path()
+    reporter, path = reporter or LogReporter(), options.path()
     with claimed(*(feature_outputs(path) if path else ())):
         if path:
             check_free(path, force=options.force, resume=options.resume)

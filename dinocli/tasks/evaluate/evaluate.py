@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.errors import DinocliError
 from dinocli.file_set import claimed
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.label_free_scores import feature_scores, probe_scores, view_scores
@@ -71,7 +71,7 @@ def evaluate(
     """
     with claimed(*([Path(options.report)] if options.report else [])):
         options.check()
-        return _evaluate(options, reporter or ProgressReporter(), stdin)
+        return _evaluate(options, reporter or LogReporter(), stdin)
 
 
 def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EvaluateResult:

@@ -17,7 +17,7 @@ from dinocli.data.sources import find_images
 from dinocli.data.survey import check_stored
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import check_free, claimed
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
@@ -62,7 +62,7 @@ def search(
     inputs = (*options.queries, *options.unlike, options.features)
     check_free(sheets, force=options.force, options="--sheet", inputs=inputs)
     with claimed(*sheets):
-        return _search(options, reporter or ProgressReporter(), stdin)
+        return _search(options, reporter or LogReporter(), stdin)
 
 
 def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:

@@ -15,7 +15,7 @@ from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.annotation_truth import open_truth
 from dinocli.segmentation.method import Method
@@ -60,7 +60,7 @@ def segment(
     with claimed(*files, folder=folder.path):
         folder.file_set()  # recovers the commit of a dead process
         options.check_outputs()
-        return _segment(options, folder, reporter or ProgressReporter(), stdin, method)
+        return _segment(options, folder, reporter or LogReporter(), stdin, method)
 
 
 def _segment(

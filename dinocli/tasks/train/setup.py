@@ -128,6 +128,7 @@ def _input_channels(recipe: Recipe, images: ImageList) -> int:
     )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
 def _weights(
     recipe: Recipe, in_chans: int, manifest: dict[str, Any] | None, reporter: ProgressReporter
 ) -> tuple[Backbone, WeightsInfo, dict[str, Any] | None]:

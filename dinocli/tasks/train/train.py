@@ -19,7 +19,7 @@ from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
-from dinocli.progress import ProgressReporter
+from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.tasks.train.batch_fit import advising_batch_size, fit_batch_to_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest
@@ -59,7 +59,7 @@ def train(
     """
     started = time.monotonic() if started is None else started
     world, _ = open_world(options.device)
-    reporter = reporter if reporter and world.is_main else ProgressReporter()
+    reporter = (reporter or LogReporter()) if world.is_main else ProgressReporter()
     held = contextlib.ExitStack()
     try:
         first = next(iter(options.inputs), "")
@@ -71,6 +71,7 @@ def train(
             reporter.line(line)
         stored = folder.read() if options.resume and folder.has_started else None
         if stored and "threads" in stored:  # floating-point sums depend on the number of threads
+            held.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(int(stored["threads"]))
         context = fit_batch_to_memory(setup(options, images, reporter, manifest=stored, started=started))
         with advising_batch_size(context, context.recipe):
