@@ -37,7 +37,7 @@ class Tokens:
             are 0 in a grid of patches. None for all pixels. A class token is not restricted.
 
     Raises:
-        UsageError: Unknown kind.
+        UsageError: Unknown kind, or no layer.
     """
 
     kind: str = "pooled"
@@ -47,6 +47,8 @@ class Tokens:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"--tokens {self.kind!r} is not known; use one of {', '.join(KINDS)}")
+        if self.layers < 1:
+            raise UsageError(f"--layers {self.layers}: give 1 or more")
 
     def check(self, backbone: Backbone) -> None:
         """Raise `WeightsError` or `UsageError` if the model does not have this kind of feature or number of layers."""

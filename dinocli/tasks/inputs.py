@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from dinocli.artifacts.run_folder import RunFolder, latest_run
-from dinocli.config.load import load_recipe
-from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
+from dinocli.config.load import load_recipe, with_values
+from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess, parse_channels
 from dinocli.config.recipe import Data
 from dinocli.data.region_of_interest import parse_roi
-from dinocli.errors import DataError
+from dinocli.errors import DataError, UsageError
 from dinocli.files import user_path
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dinocli.models.weights_info import WeightsInfo
     from dinocli.progress import ProgressReporter
 
+
+ZERO_IS_NONE = ("views",)
+"""Numbers that may be 0 though their default is not; others are then at least 1."""
 
 STORED_READING = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
 """Options of `ReadOptions` that feature files and detectors store: how an image becomes values."""
@@ -35,9 +38,17 @@ def absolute_input(name: str) -> str:
 
 
 def accept_paths(options: "DataclassInstance") -> None:
-    """Let Python callers give a `Path`, one value where a tuple is expected, and a list; the fields become text."""
+    """Let Python callers give a `Path`, one value where a tuple is expected, and a list; the fields become text.
+
+    Raises:
+        UsageError: A number is too small; the command line checks it before.
+    """
     for field in fields(options):
         value = getattr(options, field.name)
+        if type(value) in (int, float) and value != field.default:
+            counts = type(field.default) is int and field.default > 0 and field.name not in ZERO_IS_NONE
+            if value < counts:
+                raise UsageError(f"--{field.name.replace('_', '-')} {value}: give {int(counts)} or more")
         if get_origin(field.type) is tuple:
             one = isinstance(value, str | os.PathLike)
             value = tuple(
@@ -84,6 +95,10 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         accept_paths(self)
+        if isinstance(self.channels, str):
+            object.__setattr__(self, "channels", parse_channels(self.channels))
+        if isinstance(self.nodata, int | float):
+            object.__setattr__(self, "nodata", (self.nodata,))
 
     def given(self) -> list[str]:
         """Return the command-line names of the options that differ from their defaults, except `--null`."""
@@ -92,11 +107,12 @@ class ReadOptions:
 
     def data(self, stored: Mapping[str, Any] | None = None) -> Data:
         """Return the section `data` of a recipe: given options, else values stored with weights, else the defaults."""
-        defaults = load_recipe(()).data.model_dump()
-        defaults |= {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
+        recipe = load_recipe(())
+        defaults = {key: stored[key] for key in ("channels", "nodata", "page", "z") if stored and key in stored}
         given = {key: getattr(self, key) for key in ("page", "workers", "z", "channels", "nodata")}
         given |= {"range": self.range or None, "max_bad": self.max_bad or None}
-        return Data.model_validate(defaults | {key: value for key, value in given.items() if value is not None})
+        given = {key: value for key, value in given.items() if value is not None}
+        return with_values(recipe, {f"data.{key}": value for key, value in (defaults | given).items()}).data
 
     def naming(self, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return include, exclude, root and window, as keyword arguments of `find_images`.

@@ -138,6 +138,8 @@ def test_alpha_is_laid_over_white_as_in_files(model: FeatureModel) -> None:
 def test_tokens_that_the_model_lacks_are_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="no class token"):
         load(weights, model="test_convnext", tokens="cls", device="cpu")
+    with pytest.raises(UsageError, match="--layers 0: give 1 or more"):
+        load(weights, model="test_convnext", layers=0, device="cpu")
 
 
 def test_tokens_of_a_folder_are_refused_before_weights_are_loaded() -> None:

@@ -1,5 +1,6 @@
 """Options that would be ignored are refused, before torch is loaded."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from dinocli.segmentation.method_options import METHODS_OF_OPTION
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.feature_inputs import check_features, takes_features
 from dinocli.tasks.inputs import FeatureInputs, ReadOptions, absolute_input
 from dinocli.tasks.search.search_options import SearchOptions
+from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from dinocli.tasks.train.train_options import TrainOptions
 
@@ -100,6 +103,40 @@ def test_features_replace_no_array_or_shard_they_are_made_of(tmp_path: Path) -> 
         options.check()
     with pytest.raises(UsageError, match="is an input"):
         replace(options, weights="").check_merge(dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (lambda: EmbedOptions(("in",), batch_size=0), "--batch-size 0: give 1 or more"),
+        (lambda: EmbedOptions(("in",), layers=0), "--layers 0: give 1 or more"),
+        (lambda: EmbedOptions(("in",), size=-5), "--size -5: give 0 or more"),
+        (lambda: SearchOptions(("in",), count=-3), "--count -3: give 1 or more"),
+        (lambda: EvaluateOptions(("in",), views=-1), "--views -1: give 0 or more"),
+        (lambda: ReadOptions(page=-1), "--page -1: give 0 or more"),
+        (lambda: ReadOptions(z="top").data(), "recipe: data.z = 'top'"),
+        (lambda: ReadOptions(channels="0,,1"), "--channels '0,,1'"),
+    ],
+)
+def test_numbers_that_the_command_line_refuses_are_refused_in_python(options: Callable[[], Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        options()
+
+
+def test_masks_are_not_written_into_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--out is missing"):
+        segment(SegmentOptions((".",), detector="det"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_python_may_give_one_value_and_zero() -> None:
+    read = ReadOptions(channels="0,C:GFP", nodata=-9999)  # type: ignore[arg-type]
+    assert (read.channels, read.nodata) == ((0, "C:GFP"), (-9999,))
+    assert (read.data().channels, read.data().nodata) == ([0, "C:GFP"], [-9999.0])
+    assert EvaluateOptions(("f.npy",), views=0).views == 0
+    assert ClusterOptions(duplicates=0.98).duplicates == 0.98
+    assert not SegmentOptions(out="m", refine=False).refine
 
 
 def test_a_wrong_tile_is_refused_at_once() -> None:

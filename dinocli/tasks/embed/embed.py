@@ -69,6 +69,8 @@ def _embed(
     path: Path | None,
 ) -> EmbedResult:
     begin = time.monotonic()
+    if path is None and stdout is None:
+        raise UsageError("--out - is a stream: give embed a binary `stdout`, or name a file")
     context = prepare(options, reporter, stdin)
     options = context.options
     _report_resize(context)

@@ -55,6 +55,8 @@ def segment(
         DinocliError: Any error; no file is then half-written.
         Interrupted: A signal stopped the command; `resume` continues it.
     """
+    if not options.out:  # a detector that answers on stdout
+        raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
     folder = MaskFolder(Path(options.out))
     files = (Path(options.save_detector),) if options.save_detector else ()
     with claimed(*files, folder=folder.path):
