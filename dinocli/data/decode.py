@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -87,8 +88,9 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
     pixels = channels_last(image)
     if not channels and pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")
-    hidden = pixels.mask if isinstance(pixels, np.ma.MaskedArray) else np.ma.nomask
-    masked = None if hidden is np.ma.nomask else hidden.all(axis=-1, keepdims=True)
+    masked: Any = None
+    if isinstance(pixels, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(pixels).all(axis=-1, keepdims=True)
     pixels = np.asarray(pixels)
     has_alpha = not channels and pixels.shape[2] == 4
     read = decoded(pixels[..., :3], pixels[..., 3:]) if has_alpha else decoded(pixels)
