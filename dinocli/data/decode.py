@@ -77,10 +77,12 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
         min_side: As `decode`, for a JPEG that PIL has not decoded yet.
 
     Raises:
-        DataError: Another object, or an array of another shape or number of channels.
+        DataError: Another object, a PIL image that cannot be decoded, or an array of another shape or number of
+            channels.
     """
     if isinstance(image, Image.Image):
-        return _select_channels(from_pil(image, min_side), channels)
+        with one_line_errors(getattr(image, "filename", "")):
+            return _select_channels(from_pil(image, min_side), channels)
     if not isinstance(image, np.ndarray):
         raise DataError(f"a {type(image).__name__} is no image; give a path, a PIL image or an array")
     if image.ndim not in (2, 3) or not image.size or image.dtype.kind not in "buif":

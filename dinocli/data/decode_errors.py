@@ -9,6 +9,7 @@ from PIL import UnidentifiedImageError
 from dinocli.data.decoder_warnings import current
 from dinocli.data.dicom import NO_PREAMBLE
 from dinocli.data.image_source import image_source, read_head
+from dinocli.data.limits import without_pil_limit
 from dinocli.errors import DataError
 
 _OTHER_CONTENT = (
@@ -26,7 +27,8 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
     """Raise every error of a decoder as a `DataError` of one line."""
     current.path = path
     try:
-        yield
+        with without_pil_limit():
+            yield
     except DataError:
         raise
     except MemoryError as error:  # one file that is too large must not stop the run

@@ -4,8 +4,12 @@ A damaged or malicious file of 100 bytes can claim gigabytes of pixels: a canvas
 tiles without data. Valid files cannot: lossless compression reaches a ratio of about 1,000, more only on constant data.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
+
+from PIL import Image
 
 from dinocli.data.memory_budget import free_memory
 from dinocli.errors import DataError
@@ -18,7 +22,32 @@ _MAX_COMPRESSION_RATIO = 2**12  # decoded bytes per file byte: deflate reaches a
 _SERIAL_BYTES = 2**28  # larger images are decoded one at a time, and only if they fit into free memory
 _PEAK_COPIES = 4  # copies of the decoded image at the same time: of the decoder, as array, in float, range-mapped
 
-_one_large_image = Lock()
+_one_large_image, _counting = Lock(), Lock()
+
+
+class _PilLimit:
+    readers = 0
+    of_caller: int | None = None
+
+
+@contextmanager
+def without_pil_limit() -> Iterator[None]:
+    """Lift PIL's limit on pixels for all threads until the last of them leaves; then the calling program has it again.
+
+    `Allowance` replaces it: PIL warns at a third of `MAX_PIXELS`, and does not tell the user what to do.
+    """
+    with _counting:
+        if not _PilLimit.readers:
+            _PilLimit.of_caller = Image.MAX_IMAGE_PIXELS
+        _PilLimit.readers += 1
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _counting:
+            _PilLimit.readers -= 1
+            if not _PilLimit.readers:
+                Image.MAX_IMAGE_PIXELS = _PilLimit.of_caller
 
 
 class Allowance:

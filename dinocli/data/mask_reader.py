@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from dinocli.data.decode import page_count, read_native
 from dinocli.data.image_formats import decoders
-from dinocli.data.limits import Allowance
+from dinocli.data.limits import Allowance, without_pil_limit
 from dinocli.data.pil_decode import check_claims
 from dinocli.errors import DataError
 
@@ -95,7 +95,7 @@ def _is_inverted(labels_HW: Labels) -> bool:
 def _read_with_pil(path: Path) -> Mask | None:
     """Read a mask with a palette, alpha or a lossy format by Pillow; None for all others."""
     try:
-        with Allowance() as allowance, Image.open(path, formats=decoders()) as opened:
+        with Allowance() as allowance, without_pil_limit(), Image.open(path, formats=decoders()) as opened:
             check_claims(opened, str(path), allowance, path.stat().st_size)
             file_format = str(opened.format)
             image = ImageOps.exif_transpose(opened)

@@ -17,8 +17,6 @@ from dinocli.data.limits import Allowance
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
 from dinocli.errors import DataError
 
-# `Allowance` replaces PIL's limit, which warns at a third of `MAX_PIXELS` and does not tell the user what to do.
-Image.MAX_IMAGE_PIXELS = None
 log_libtiff()
 
 RAW_CHANNELS_ADVICE = "save it as RGB, or read its raw samples, as --channels 0 or 0,1,2"

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.data.limits import without_pil_limit
 from dinocli.data.mask_reader import read_mask
 from dinocli.errors import DataError, UsageError
 
@@ -154,7 +155,7 @@ def _decoded(roi: str) -> NDArray[np.bool_]:
     """Decode a stored mask, (H, W)."""
     try:
         png = base64.b64decode(roi.removeprefix(_PNG_URI), validate=True)
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        with without_pil_limit(), Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             inside_HW = np.asarray(image.convert("1"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError("the stored region of interest is damaged; name it again with --roi, or --roi none") from error

@@ -15,7 +15,7 @@ from dinocli.data import limits
 from dinocli.data.cache import Decoder, open_store
 from dinocli.data.canvas import windows
 from dinocli.data.decode import image_size, page_count, read_native
-from dinocli.data.limits import Allowance
+from dinocli.data.limits import Allowance, without_pil_limit
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.errors import DataError
@@ -150,3 +150,16 @@ def test_damaged_files_are_decoded_or_raise_data_error(tmp_path: Path, kind: str
         except DataError:
             continue
     assert read < 60
+
+
+def test_the_limit_of_pil_is_lifted_for_reading_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It protects the program that imports dinocli."""
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    assert read_native(tmp_path / "a.png").shape == (9, 9, 1)
+    with pytest.raises(DataError):
+        read_native(tmp_path / "b.png")
+    with without_pil_limit(), without_pil_limit():
+        pass
+    assert Image.MAX_IMAGE_PIXELS == 30
