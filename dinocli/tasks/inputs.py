@@ -48,7 +48,7 @@ def accept_paths(options: "DataclassInstance") -> None:
         if type(value) in (int, float) and value != field.default:
             counts = type(field.default) is int and field.default > 0 and field.name not in ZERO_IS_NONE
             if value < counts:
-                raise UsageError(f"--{field.name.replace('_', '-')} {value}: give {int(counts)} or more")
+                raise UsageError(f"{field.name}={value}: give {int(counts)} or more")
         if get_origin(field.type) is tuple:
             one = isinstance(value, str | os.PathLike)
             value = tuple(
@@ -94,11 +94,11 @@ class ReadOptions:
     window: int = 0
 
     def __post_init__(self) -> None:
-        accept_paths(self)
         if isinstance(self.channels, str):
             object.__setattr__(self, "channels", parse_channels(self.channels))
         if isinstance(self.nodata, int | float):
             object.__setattr__(self, "nodata", (self.nodata,))
+        accept_paths(self)
 
     def given(self) -> list[str]:
         """Return the command-line names of the options that differ from their defaults, except `--null`."""

@@ -108,12 +108,12 @@ def test_features_replace_no_array_or_shard_they_are_made_of(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (lambda: EmbedOptions(("in",), batch_size=0), "--batch-size 0: give 1 or more"),
-        (lambda: EmbedOptions(("in",), layers=0), "--layers 0: give 1 or more"),
-        (lambda: EmbedOptions(("in",), size=-5), "--size -5: give 0 or more"),
-        (lambda: SearchOptions(("in",), count=-3), "--count -3: give 1 or more"),
-        (lambda: EvaluateOptions(("in",), views=-1), "--views -1: give 0 or more"),
-        (lambda: ReadOptions(page=-1), "--page -1: give 0 or more"),
+        (lambda: EmbedOptions(("in",), batch_size=0), "batch_size=0: give 1 or more"),
+        (lambda: EmbedOptions(("in",), layers=0), "layers=0: give 1 or more"),
+        (lambda: EmbedOptions(("in",), size=-5), "size=-5: give 0 or more"),
+        (lambda: SearchOptions(("in",), count=-3), "count=-3: give 1 or more"),
+        (lambda: EvaluateOptions(("in",), views=-1), "views=-1: give 0 or more"),
+        (lambda: ReadOptions(page=-1), "page=-1: give 0 or more"),
         (lambda: ReadOptions(z="top").data(), "recipe: data.z = 'top'"),
         (lambda: ReadOptions(channels="0,,1"), "--channels '0,,1'"),
     ],

@@ -81,7 +81,6 @@ class ClusterOptions(FeatureInputs):
     labels: str = ""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for option, value, known in (("--method", self.method, Method), ("--map", self.map, Layout)):
             if value not in get_args(known):
                 raise UsageError(f"{option} {value!r} is not known; use one of {', '.join(get_args(known))}")
@@ -98,6 +97,7 @@ class ClusterOptions(FeatureInputs):
         if self.sheet and Path(self.sheet).suffix.lower() != ".png":
             raise UsageError(f"--sheet {self.sheet}: the sheet is a .png")
         check_layout(self.map)
+        super().__post_init__()
 
     def check_outputs(self) -> None:
         """Raise `UsageError` if an output exists and `force` is not set."""
