@@ -69,8 +69,11 @@ def test_an_image_that_cannot_be_read_is_named(model: FeatureModel, tmp_path: Pa
     good = np.zeros((8, 8), np.uint8)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
-    with pytest.raises(DataError, match="image 1 cannot be read: image file is truncated"):
-        model.embed([good, Image.open(tmp_path / "cut.png")])
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.raises(DataError, match="image 1 cannot be read: image file is truncated"),
+    ):
+        model.embed([good, cut])
     with pytest.raises(DataError, match="image 1 cannot be read: an array of shape"):
         model.embed([good, np.zeros(7, np.uint8)])
     with pytest.raises(DataError, match="image 0 cannot be read: uint16 image"):  # never dark in silence
