@@ -1,12 +1,12 @@
 """`dinocli doctor`: versions, devices, formats, caches and missing packages."""
 
-import os
 import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 
 from dinocli import __version__
 from dinocli.config.installed_packages import extras, installed_version, torch_mismatch
@@ -36,8 +36,8 @@ def examine() -> dict[str, Any]:
         "canvas_cache": str(folder),
         "canvas_cache_bytes": sum(file.stat().st_size for file in folder.glob("*") if file.is_file()),
         "free_disk_bytes": shutil.disk_usage(_existing(folder)).free,
-        "weights_cache": os.environ.get("HF_HOME") or "~/.cache/huggingface",
-        "offline": os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"),
+        "weights_cache": str(constants.HF_HUB_CACHE),
+        "offline": bool(constants.HF_HUB_OFFLINE),
     }
 
 
