@@ -200,7 +200,10 @@ def test_a_network_unknown_to_the_library_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(tmp_path: Path) -> None:
+def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocli.models.weights.guess_name", guess_name)
     save_file(timm.create_model(TWO_BLOCKS, num_classes=0).state_dict(), str(tmp_path / "w.safetensors"))
     folder = str(tmp_path / "out")
     export(ExportOptions(str(tmp_path / "w.safetensors"), TWO_BLOCKS, "transformers", folder))
