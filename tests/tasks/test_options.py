@@ -115,7 +115,7 @@ def test_features_replace_no_array_or_shard_they_are_made_of(tmp_path: Path) -> 
         (lambda: EvaluateOptions(("in",), views=-1), "views=-1: give 0 or more"),
         (lambda: ReadOptions(page=-1), "page=-1: give 0 or more"),
         (lambda: ReadOptions(z="top").data(), "recipe: data.z = 'top'"),
-        (lambda: ReadOptions(channels="0,,1"), "--channels '0,,1'"),
+        (lambda: ReadOptions(channels="0,,1"), "--channels '0,,1'"),  # type: ignore[arg-type]
     ],
 )
 def test_numbers_that_the_command_line_refuses_are_refused_in_python(options: Callable[[], Any], words: str) -> None:
