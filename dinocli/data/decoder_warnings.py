@@ -60,10 +60,7 @@ class DecoderWarnings(logging.Handler):
         if not self.count:
             return ""
         path, message = next(iter(self.first.items()))
-        return (
-            f"decoders warned {self.count} times about {len(self.first)} files, which were read as far as possible; "
-            f"the first: {path}: {message}"
-        )
+        return f"decoders warned {self.count} times about {len(self.first)} files; the first: {path}: {message}"
 
     def _hear(
         self,

@@ -166,11 +166,11 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
         used = f"a hundredth of the range {low:g} to {high:g}"
     if not narrow:
         return []
-    first = narrow[0]
+    first, kinds = narrow[0], {depth_kind(image.dtype) for image in samples}
+    one = ", fixed:LOW,HIGH one for all" if len(kinds) == 1 else ""
     return [
         f"{len(narrow)} of {len(samples)} files use less than {used}, such as {first.name} ({first.low:g} to "
-        f"{first.high:g}), and have hardly any contrast; --range image:1,99 sets a range per image, fixed:LOW,HIGH one "
-        "for all"
+        f"{first.high:g}), and have hardly any contrast; --range image:1,99 sets a range per image{one}"
     ]
 
 

@@ -316,6 +316,7 @@ def test_low_contrast_images_are_noted(tmp_path: Path) -> None:
         save(tmp_path / "twelve" / f"{number}.png", noise(8, 8))
     (warning,) = survey_of(tmp_path / "twelve", "full").warnings
     assert warning.startswith("1 of 21 files use less than a sixteenth"), "few deep images among many of 8 bits"
+    assert warning.endswith("--range image:1,99 sets a range per image"), "one range does not fit both depths"
 
 
 def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
