@@ -152,8 +152,8 @@ def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
             f"{outcome.copies:,} files are exact copies, {outcome.duplicates:,} pairs are near-copies, "
             f"{outcome.duplicate_groups:,} groups in all"
         )
-    if outcome.outliers:
-        name, score = outcome.outliers[0]
+    name, score = outcome.outliers[0] if outcome.outliers else ("", 0.0)
+    if score > 0:  # else there is one image, or all are alike
         terminal.line(f"oddest image: {name}, {score:.1f} standard deviations above the median")
     if outcome.issues:
         terminal.line("issues: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(outcome.issues.items())))

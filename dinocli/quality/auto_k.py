@@ -96,7 +96,7 @@ def choose_k(rows: NormalizedFeatures, *, seed: int = 0) -> KChoice:
     """
     tried = [k for k in K_CANDIDATES if k * _MIN_IMAGES_PER_CLUSTER <= len(rows)]
     if not tried:
-        return KChoice(1, False, f"{len(rows)} images are too few to look for groups", [])
+        return KChoice(1, False, f"too few images to look for groups: {len(rows)}", [])
     data, cloud = _data_and_cloud(rows, seed)
     with single_threaded(), ThreadPoolExecutor(rows.threads) as pool:
         curve = list(pool.map(lambda k: _score(k, data, cloud, seed), tried))

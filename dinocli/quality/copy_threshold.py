@@ -28,10 +28,12 @@ class CopyThreshold:
     Args:
         centre: Median.
         spread: Robust standard deviation of the half below the median; copies lie above.
+        measured: Some image has a neighbour with other features.
     """
 
     centre: float
     spread: float
+    measured: bool = True
 
     def cosine(self, deviations: float) -> float:
         """Return the cosine at a number of standard deviations above the centre."""
@@ -64,7 +66,7 @@ def copy_threshold(nearest_N: NDArray[np.floating]) -> CopyThreshold:
     """
     scale_N = np.arctanh(np.clip(nearest_N[nearest_N < _IDENTICAL], -_IDENTICAL, _IDENTICAL))
     if not len(scale_N):
-        return CopyThreshold(0.0, 1.0)
+        return CopyThreshold(0.0, 1.0, measured=False)
     centre = float(np.median(scale_N))
     below = centre - scale_N[scale_N <= centre]
     return CopyThreshold(centre, max(1.4826 * float(np.median(below)), _MIN_SPREAD))

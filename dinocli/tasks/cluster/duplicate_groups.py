@@ -102,6 +102,8 @@ def find_same(
     if bulk:
         threshold = bulk.cosine(CLEAR)
         reason = f"nearest neighbours usually have a cosine of {bulk.cosine(0):.3f}, copies from {threshold:.3f}"
+        if not bulk.measured:
+            reason = "no image has a neighbour with other features"
         near = near and _confirmed(members, near, bulk, reporter, seed)
         reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))

@@ -176,6 +176,15 @@ def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -
     assert "nearest neighbours usually have a cosine of" in outcome.duplicate_reason
 
 
+def test_one_image_has_no_usual_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
+    feats = write_features(tmp_path / "f.npy", np.ones((1, 4), np.float32), ["./a.png"], tmp_path / "images")
+    outcome = cluster(ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), report="none"))
+    assert outcome.duplicate_reason == "no image has a neighbour with other features"
+    assert outcome.outliers[0][1] == 0
+
+
 def test_too_many_pairs_are_a_warning(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(features: object, threshold: float) -> None:
         raise DataError("too many")
