@@ -151,6 +151,7 @@ def run(trainer: Trainer, options: LoopOptions) -> RunResult:
             if late or (probe_due and monitor.stalled(options.patience)):
                 break
             wait_began = time.monotonic()  # a read of the metrics waits for the device, not for images
+    monitor.close()
     early_end = ""
     if not monitor.stop_reason and monitor.last_step < steps:
         early_end = STALLED if monitor.stalled(options.patience) else LATE

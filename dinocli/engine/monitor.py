@@ -3,6 +3,7 @@
 The device is read rarely and in bulk: metrics stay on the device until `flush`, so that logging never synchronises.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -180,6 +181,12 @@ class Monitor:
             )
         elif self._one_hot >= self.window:
             self.stop_reason = "every image gets the same prototype (one-hot collapse)"
+
+    def close(self) -> None:
+        """End the run for the trackers, as failed if the guard stopped it."""
+        for tracker in self._trackers:
+            with contextlib.suppress(Exception):  # all metrics are written; a server that is gone changes nothing
+                tracker.close(failed=bool(self.stop_reason))
 
     def _write(self, rows: list[Row]) -> None:
         if self.path is not None:

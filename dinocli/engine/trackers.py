@@ -30,6 +30,9 @@ class Tracker(Protocol):
     def flush(self) -> None:
         """Write the logged metrics."""
 
+    def close(self, *, failed: bool) -> None:
+        """End the run: an interrupted one is not closed, so that it can be resumed."""
+
 
 class TensorBoardTracker:
     """Writes TensorBoard event files.
@@ -49,6 +52,9 @@ class TensorBoardTracker:
 
     def flush(self) -> None:
         self._writer.flush()
+
+    def close(self, *, failed: bool) -> None:
+        self._writer.close()
 
 
 class MlflowTracker:
@@ -89,6 +95,9 @@ class MlflowTracker:
         waiting, self._waiting = self._waiting, []
         for first in range(0, len(waiting), 1000):  # the maximum of MLflow per call
             self._client.log_batch(self._run, metrics=waiting[first : first + 1000])
+
+    def close(self, *, failed: bool) -> None:
+        self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
 MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}

@@ -29,6 +29,9 @@ class Memory:
     def flush(self) -> None:
         pass
 
+    def close(self, *, failed: bool) -> None:
+        self.rows.append((-1, {"failed": failed}))
+
 
 def monitor_of(tmp_path: Path, *trackers: Memory) -> Monitor:
     return Monitor(tmp_path / "metrics.jsonl", prototypes=8, batch_size=4, armed_at=100, window=5, trackers=[*trackers])
@@ -63,6 +66,15 @@ def test_a_failing_tracker_is_dropped_and_named_once(tmp_path: Path) -> None:
     assert len(monitor.tracker_errors) == 1
     assert "no answer" in monitor.tracker_errors[0]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_end_of_a_run_closes_its_trackers(tmp_path: Path) -> None:
+    for reason in ("", "uniform collapse"):
+        memory = Memory()
+        monitor = monitor_of(tmp_path, memory)
+        monitor.stop_reason = reason
+        monitor.close()
+        assert memory.rows == [(-1, {"failed": bool(reason)})]
 
 
 def test_finite_keeps_numbers_only() -> None:
@@ -102,10 +114,11 @@ def test_an_mlflow_run_is_a_local_file_and_continues_after_a_resume(
         assert isinstance(tracker, MlflowTracker)
         tracker.log(step, {"loss": 2.0 / step})
         tracker.flush()
+    tracker.close(failed=False)
     assert capfd.readouterr() == ("", ""), "the lines of the command stay alone"
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mine' / 'mlflow' / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("dinocli").experiment_id])
-    assert run.info.run_name == "mine"
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert run.data.params == {"run.seed": "7"}
     assert [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss")] == [(1, 2.0), (2, 1.0)]
     assert {path.name for path in tmp_path.iterdir()} == {"mine"}
