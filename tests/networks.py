@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from timm.models import convnext, eva, register_model, vision_transformer
 from timm.models.convnext import ConvNeXt
 from timm.models.eva import Eva
@@ -12,6 +13,21 @@ TWO_BLOCKS = "vit_of_two_blocks"
 """For whole runs: it takes images of any size."""
 FOUR_BLOCKS = "convnext_of_four_blocks"
 """0.1 million parameters, no batch norm."""
+
+TWINS = {
+    "vit_tiny_patch16_224": "vit_tiny_of_two_blocks",
+    "vit_small_patch14_dinov2": "dinov2_of_two_blocks",
+    "vit_small_patch14_reg4_dinov2": "dinov2_reg4_of_two_blocks",
+    "vit_small_patch16_dinov3": "dinov3_of_two_blocks",
+    "vit_small_patch16_dinov3_qkvb": "dinov3_qkvb_of_two_blocks",
+}
+"""timm's networks of twelve blocks, and those of two blocks in their place."""
+
+
+def deepened(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give a network of two blocks the ten that it lacks, each like its second one."""
+    more = {key.replace("blocks.1.", f"blocks.{n}."): value for key, value in tensors.items() for n in range(2, 12)}
+    return {**tensors, **more}
 
 
 def _named(name: str, options: Mapping[str, Any], **ours: Any) -> dict[str, Any]:

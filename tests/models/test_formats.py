@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,9 +19,11 @@ from dinocli.models.create import create_backbone
 from dinocli.models.formats import read_tensors, unwrap
 from dinocli.models.positions import resample_position
 from dinocli.models.weights import load_backbone
+from tests.networks import deepened
 
 Tensors = dict[str, Tensor]
-VIT = "vit_tiny_patch16_224"
+VIT = "vit_tiny_of_two_blocks"
+pytestmark = pytest.mark.usefixtures("twins")
 
 
 def _put(prefix: str, tensors: Tensors) -> Tensors:
@@ -93,24 +96,24 @@ def test_safetensors_and_the_old_zipless_format(vit: Tensors, tmp_path: Path) ->
 
 
 def test_dinov2_with_its_chunked_blocks(tmp_path: Path) -> None:
-    name = "vit_small_patch14_dinov2"
+    name = "dinov2_of_two_blocks"
     tensors = create_backbone(name).model.state_dict()
 
     def official(key: str) -> str:
         head, _, rest = key.partition("blocks.")
         index = rest.partition(".")[0]
-        return f"{head}blocks.{int(index) // 4}.{rest}" if rest else key
+        return f"{head}blocks.{index}.{rest}" if rest else key  # a chunk of each block
 
     saved = {official(key): value for key, value in tensors.items()} | {"mask_token": torch.zeros(1, 384)}
-    assert "blocks.2.11.ls1.gamma" in saved
+    assert "blocks.1.1.ls1.gamma" in saved
     torch.save({"teacher": _put("backbone.", saved)}, tmp_path / "v2.pth")
     backbone, info, _ = load_backbone(str(tmp_path / "v2.pth"))
-    assert (info.name, info.matched, info.total) == (name, 174, 174)
+    assert (info.name, info.matched, info.total) == (name, 34, 34)
     assert all(torch.equal(value, tensors[key]) for key, value in backbone.model.state_dict().items())
 
 
 def test_dinov2_checkpoints_with_registers_are_read(tmp_path: Path) -> None:
-    name = "vit_small_patch14_reg4_dinov2"
+    name = "dinov2_reg4_of_two_blocks"
     tensors = create_backbone(name).model.state_dict()
     saved = dict(tensors) | {"mask_token": torch.zeros(1, 384), "register_tokens": tensors["reg_token"]}
     del saved["reg_token"]
@@ -118,7 +121,7 @@ def test_dinov2_checkpoints_with_registers_are_read(tmp_path: Path) -> None:
     saved["pos_embed"] = torch.cat([place_of_cls, tensors["pos_embed"]], 1)
     torch.save(saved, tmp_path / "reg.pth")
     backbone, info, _ = load_backbone(str(tmp_path / "reg.pth"))
-    assert (info.name, info.matched, info.total) == (name, 175, 175)
+    assert (info.name, info.matched, info.total) == (name, 35, 35)
     found = backbone.model.state_dict()
     torch.testing.assert_close(found["cls_token"], tensors["cls_token"] + 0.5)
     assert torch.equal(found["reg_token"], tensors["reg_token"])
@@ -126,7 +129,7 @@ def test_dinov2_checkpoints_with_registers_are_read(tmp_path: Path) -> None:
 
 
 def test_dinov3_checkpoints_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = "vit_small_patch16_dinov3"
+    name = "dinov3_of_two_blocks"
     tensors = create_backbone(name).model.state_dict()
     renamed = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
     saved = {}
@@ -134,7 +137,7 @@ def test_dinov3_checkpoints_are_read(tmp_path: Path, capsys: pytest.CaptureFixtu
         for ours, theirs in renamed.items():
             key = key.replace(ours, theirs)
         saved[key] = value
-    for block in range(12):
+    for block in range(2):
         saved[f"blocks.{block}.attn.qkv.bias"] = torch.zeros(1152)
         saved[f"blocks.{block}.attn.qkv.bias_mask"] = torch.zeros(1152)
     saved |= {"mask_token": torch.zeros(1, 384), "rope_embed.periods": torch.ones(16)}
@@ -163,16 +166,18 @@ def test_blocks_of_an_efficientnet_are_not_chunks() -> None:
 def test_position_embedding_of_another_grid_is_resampled(vit: Tensors, tmp_path: Path) -> None:
     position = torch.randn(1, 1 + 10 * 10, 192)
     torch.save(vit | {"pos_embed": position}, tmp_path / "small.pth")
-    backbone, info, _ = load_backbone(str(tmp_path / "small.pth"))
+    backbone, info, _ = load_backbone(str(tmp_path / "small.pth"), VIT)
     expected = resample_position(position, (10, 10), (14, 14), prefix=1, antialias=False)
     assert info.matched == len(vit)
     assert torch.equal(backbone.model.pos_embed, expected)
 
 
 def test_only_certain_names_are_inferred(vit: Tensors) -> None:
-    assert guess_name(vit) == VIT
-    assert guess_name(create_backbone("vit_small_patch8_224.dino").model.state_dict()) == "vit_small_patch8_224"
-    assert guess_name({key: value for key, value in vit.items() if not key.startswith("blocks.11.")}) == ""
+    whole = deepened(vit)
+    assert guess_name(whole) == "vit_tiny_patch16_224"
+    with torch.device("meta"):
+        assert guess_name(timm.create_model("vit_small_patch8_224.dino").state_dict()) == "vit_small_patch8_224"
+    assert guess_name({key: value for key, value in whole.items() if not key.startswith("blocks.11.")}) == ""
     assert guess_name(create_backbone("resnet10t").model.state_dict()) == ""
 
 
@@ -230,26 +235,26 @@ def _deeper(tensors: Tensors) -> Tensors:
 
 
 def _layer_scale(tensors: Tensors) -> Tensors:
-    return tensors | {f"blocks.{block}.ls1.gamma": torch.ones(192) for block in range(12)}
+    return tensors | {f"blocks.{block}.ls1.gamma": torch.ones(192) for block in range(2)}
 
 
 WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
-    "parts missing": (lambda t: _without(t, "mlp.fc2"), r"126 of 150 tensors fit .*missing: blocks\.0\.mlp\.fc2"),
-    "deeper": (_deeper, r"150 of 150 tensors fit .*unexpected: blocks\.12\."),
+    "parts missing": (lambda t: _without(t, "mlp.fc2"), r"26 of 30 tensors fit .*missing: blocks\.0\.mlp\.fc2"),
+    "deeper": (_deeper, r"30 of 30 tensors fit .*unexpected: blocks\.12\."),
     "with layer scale": (_layer_scale, r"unexpected: blocks\.0\.ls1\.gamma"),
     "another width": (
         lambda t: t | {"norm.weight": torch.ones(384)},
-        r"149 of 150 .*wrong shape or type: norm\.weight",
+        r"29 of 30 .*wrong shape or type: norm\.weight",
     ),
     "whole numbers": (
         lambda t: t | {"norm.weight": torch.ones(192, dtype=torch.int8)},
-        r"149 of 150 .*wrong shape or type: norm\.weight",
+        r"29 of 30 .*wrong shape or type: norm\.weight",
     ),
     "another patch": (
         lambda t: t | {"patch_embed.proj.weight": torch.ones(192, 3, 8, 8)},
         "patches are 8 px, those of",
     ),
-    "something else": (lambda t: {"a": torch.ones(1)}, "0 of 150 tensors fit"),
+    "something else": (lambda t: {"a": torch.ones(1)}, "0 of 30 tensors fit"),
 }
 
 
@@ -266,6 +271,7 @@ def test_weights_that_do_not_fit_are_refused(case: str, vit: Tensors, tmp_path: 
 
 
 def test_a_few_missing_tensors_are_counted_not_refused(vit: Tensors, tmp_path: Path) -> None:
-    torch.save({key: value for key, value in vit.items() if not key.startswith("norm.")}, tmp_path / "w.pth")
-    info = load_backbone(str(tmp_path / "w.pth"), VIT)[1]
+    whole = {key: value for key, value in deepened(vit).items() if not key.startswith("norm.")}
+    torch.save(whole, tmp_path / "w.pth")
+    info = load_backbone(str(tmp_path / "w.pth"), "vit_tiny_patch16_224")[1]
     assert (info.matched, info.total) == (148, 150)

@@ -12,6 +12,8 @@ from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.models.lora import LowRank, add_lora, attention_linears, folded_state
 
+THREE = {"depth": 3}
+"""Model arguments for three blocks; further ones would be alike."""
 MODELS = ("vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb", "test_vit3")
 
 
@@ -26,7 +28,7 @@ def changed(backbone: Backbone) -> Backbone:
 @pytest.fixture(scope="module", params=MODELS)
 def plain(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(0)
-    backbone = create_backbone(request.param).eval()
+    backbone = create_backbone(request.param, model_args=THREE).eval()
     for name, parameter in backbone.named_parameters():
         if "gamma" in name:  # the initial layer scale would hide the effect of attention
             torch.nn.init.ones_(parameter)
@@ -55,11 +57,11 @@ def test_folded_weights_give_the_same_outputs_in_timm(plain: Backbone, images: T
     expected = backbone(images)
     assert (expected - plain(images)).abs().max() > 1e-3, "the changes say nothing"
     assert state.keys() == plain.state_dict().keys()
-    fresh = create_backbone(plain.name).eval()
+    fresh = create_backbone(plain.name, model_args=THREE).eval()
     fresh.load_state_dict(state)
     torch.testing.assert_close(fresh(images), expected, atol=1e-5, rtol=0)
     ours = {key.removeprefix("model."): value for key, value in state.items()}
-    timm.create_model(plain.name, num_classes=0).load_state_dict(ours)
+    timm.create_model(plain.name, num_classes=0, **THREE).load_state_dict(ours)
     assert torch.equal(backbone(images), expected), "folding has changed the network itself"
 
 

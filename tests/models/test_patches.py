@@ -1,3 +1,4 @@
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from dinocli.models.patches import MARGIN, object_features, patch_features, plac
 NETS = [("resnet10t", 128, 256), ("convnext_atto", 80, 160), ("tf_efficientnet_lite0", 40, 112)]
 
 
+@cache
 def _backbone(name: str) -> Backbone:
+    """Build a network that tests do not change."""
     torch.manual_seed(0)
     return create_backbone(name).eval()
 
@@ -74,7 +77,7 @@ def test_a_model_without_such_maps_is_refused() -> None:
 
 @torch.no_grad()
 def test_frozen_batch_norm_is_folded_and_gives_the_same_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, images = _backbone("resnet10t"), torch.randn(1, 3, 64, 96)
+    backbone, images = _backbone.__wrapped__("resnet10t"), torch.randn(1, 3, 64, 96)
     for name, values in backbone.named_buffers():
         if "running" in name:
             values.uniform_(0.5, 2)

@@ -7,11 +7,12 @@ import torch
 from dinocli.models.backbone import Backbone
 from dinocli.models.portable import Portable
 
-REGISTERS = ("vit_small_patch14_reg4_dinov2", {"depth": 1, "img_size": 56})
+NARROW = {"depth": 1, "embed_dim": 96, "num_heads": 6}
+REGISTERS = ("vit_small_patch14_reg4_dinov2", {"img_size": 56, **NARROW})
 CASES: list[tuple[str, dict[str, Any], list[tuple[int, int]]]] = [
     ("vit_tiny_patch16_224", {"depth": 1}, [(224, 224), (96, 96), (224, 112), (320, 256)]),
     (*REGISTERS, [(56, 56), (28, 42), (98, 84)]),
-    ("vit_small_patch16_dinov3", {"depth": 1}, [(64, 96)]),
+    ("vit_small_patch16_dinov3", NARROW, [(64, 96)]),
     ("test_convnext", {}, [(64, 96)]),
     ("test_efficientnet", {}, [(64, 96)]),
     ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}, [(224, 224)]),

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dinocli.errors import WeightsError
-from dinocli.models.checkpoint_model import guess_name
 from dinocli.models.weights import load_backbone
 from dinocli.tasks.export.export import export
 from dinocli.tasks.export.export_options import ExportOptions
 from tests.networks import TWO_BLOCKS
 
+pytestmark = pytest.mark.usefixtures("twins")
 VIT_NAMES = {
     "attn.proj": "attention.output.dense",
     "norm1": "layernorm_before",
@@ -28,13 +28,6 @@ DINOV2_NAMES = {"attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale
 DINOV2_NAMES |= {"ls2.gamma": "layer_scale2.lambda1"}
 DINOV3_NAMES = {"attn.proj": "attention.o_proj", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj"}
 DINOV3_NAMES |= {"gamma_1": "layer_scale1.lambda1", "gamma_2": "layer_scale2.lambda1"}
-TWINS = {
-    "vit_tiny_patch16_224": "vit_tiny_of_two_blocks",
-    "vit_small_patch14_dinov2": "dinov2_of_two_blocks",
-    "vit_small_patch14_reg4_dinov2": "dinov2_reg4_of_two_blocks",
-    "vit_small_patch16_dinov3_qkvb": "dinov3_qkvb_of_two_blocks",
-}
-"""timm's networks, and those of two blocks in their place."""
 TOP = {
     "cls_token": "embeddings.cls_token",
     "pos_embed": "embeddings.position_embeddings",
@@ -121,24 +114,6 @@ def dinov3() -> tuple[Any, dict[str, Tensor], str]:
     return model, found | {"embeddings.mask_token": torch.zeros(1, 1, 384)}, "dinov3_vit"
 
 
-def deepened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a network of two blocks the ten that it lacks, each like its second one."""
-    more = {key.replace(".1.", f".{n}."): value for key, value in tensors.items() for n in range(1, 12)}
-    return tensors | more
-
-
-@pytest.fixture(autouse=True)
-def twins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tensors of two blocks be recognised as those of the whole network would be."""
-
-    def guess(tensors: dict[str, Tensor]) -> str:
-        if any(".2." in key for key in tensors):
-            return guess_name(tensors)
-        return TWINS[guess_name(deepened(tensors))]
-
-    monkeypatch.setattr("dinocli.models.weights.guess_name", guess)
-
-
 def images_for(kind: str) -> Tensor:
     """Return images of the size of the model's position embedding, so that it is not resampled."""
     side = {"vit": 224, "dinov3_vit": 64}.get(kind, 70)
@@ -200,10 +175,7 @@ def test_a_network_unknown_to_the_library_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dinocli.models.weights.guess_name", guess_name)
+def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(tmp_path: Path) -> None:
     save_file(timm.create_model(TWO_BLOCKS, num_classes=0).state_dict(), str(tmp_path / "w.safetensors"))
     folder = str(tmp_path / "out")
     export(ExportOptions(str(tmp_path / "w.safetensors"), TWO_BLOCKS, "transformers", folder))

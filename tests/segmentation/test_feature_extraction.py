@@ -1,3 +1,5 @@
+import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.sources import find_images
 from dinocli.data.tiling import Tiling
 from dinocli.errors import UsageError
+from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.segmentation.method import FeatureKind
@@ -30,14 +33,20 @@ PLAIN = Preprocess(
 )
 
 
+@cache
+def network(name: str) -> Backbone:
+    torch.manual_seed(0)
+    return create_backbone(name).eval()
+
+
 def extractor(
     name: str = "resnet10t",
     feature_kind: FeatureKind = FeatureKind.PATCHES,
     size: int = 64,
     tiling: Tiling | None = None,
 ) -> FeatureExtraction:
-    torch.manual_seed(0)
-    return FeatureExtraction(create_backbone(name).eval(), PLAIN, feature_kind, torch.device("cpu"), size, tiling)
+    own = copy.deepcopy(network(name))
+    return FeatureExtraction(own, PLAIN, feature_kind, torch.device("cpu"), size, tiling)
 
 
 def texture(height: int, width: int) -> NDArray[np.uint8]:

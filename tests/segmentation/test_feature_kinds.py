@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,12 @@ from dinocli.segmentation.feature_extraction import feature_grids, grid_layout
 from dinocli.segmentation.method import FeatureKind
 
 
+@cache
 def _backbone(name: str) -> Backbone:
+    """Build a network that tests do not change."""
     torch.manual_seed(0)
-    return create_backbone(name).eval()
+    narrow = {"depth": 2, "embed_dim": 96, "num_heads": 6} if name.startswith("vit_small") else None
+    return create_backbone(name, model_args=narrow).eval()
 
 
 @pytest.mark.parametrize("feature_kind", FeatureKind)
@@ -41,7 +46,7 @@ def test_a_query_asks_from_its_patch() -> None:
 
 
 def test_without_a_class_token_all_patches_ask() -> None:
-    backbone = _backbone("vit_tiny_patch16_224")
+    backbone = _backbone.__wrapped__("vit_tiny_patch16_224")
     backbone.has_cls = False
     x = torch.randn(1, 3, 32, 32)
     expected = attend(backbone, x).weights(range(1, 5)).detach()[0, :, :, 1:].mean(1).reshape(3, 2, 2)
