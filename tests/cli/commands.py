@@ -2,6 +2,7 @@
 
 Loading torch takes longer than a tiny training run. So there are two ways: `dinocli` starts a fresh interpreter; `warm`
 forks from a process that has torch loaded already. Both end in the same `main`, with real files and real signals.
+A fork takes a tenth of a second: what is refused, or writes nothing, can run `in_process`.
 """
 
 import io
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,7 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from dinocli.cli.app import app
 from tests.forks import FORKS, environment
 from tests.networks import FOUR_BLOCKS, TWO_BLOCKS
 from tests.shortcuts import FEW_PICTURES, replace_values
@@ -77,6 +80,13 @@ def warm(
     """
     streams = {"stdout": stdout, "stderr": stderr}
     return start_warm(*arguments, cwd=cwd, stdin=stdin, env=env, replaced=replaced, **streams).wait()
+
+
+def in_process(*arguments: str | Path, cwd: Path, stdin: bytes = b"") -> Result:
+    """Run `dinocli ARGUMENTS` in this process: something that is refused, or that writes nothing."""
+    with chdir(cwd):
+        done = CliRunner().invoke(app, [*map(str, arguments)], input=stdin)
+    return Result(done.exit_code, done.stdout, done.stderr)
 
 
 class Running:

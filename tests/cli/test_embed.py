@@ -12,7 +12,7 @@ from PIL import Image
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
 from dinocli.cli.embed import next_commands, search_command
-from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, in_process, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two
 from tests.networks import FOUR_BLOCKS
@@ -39,8 +39,12 @@ def test_left_out_arguments_are_those_of_the_newest_run(
 
 
 def test_without_a_run_it_says_what_to_name(images: Path, tmp_path: Path) -> None:
-    refused(warm("embed", "--out", "feats.npy", cwd=tmp_path), 4, "no finished run in", "name IMAGES and --weights")
-    refused(warm("embed", images, cwd=tmp_path), 4, "no finished run in", "name weights with --weights (a path or a")
+    refused(
+        in_process("embed", "--out", "feats.npy", cwd=tmp_path), 4, "no finished run in", "name IMAGES and --weights"
+    )
+    refused(
+        in_process("embed", images, cwd=tmp_path), 4, "no finished run in", "name weights with --weights (a path or a"
+    )
 
 
 def test_the_result_as_json(images: Path, tmp_path: Path) -> None:
@@ -120,14 +124,14 @@ def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "images", 100)
+    folder = make_images(tmp_path / "images", 60)
     few = (*SMALL, "--batch-size", "1", "--tokens", "pooled")
     assert warm("embed", folder, *few, "--out", "whole.npy", cwd=tmp_path).code == 0
     running = start_warm("embed", folder, *few, cwd=tmp_path)
     running.wait_for(tmp_path / ".feats.npy.tiles")
     running.signal(signal.SIGTERM)
     stopped = running.wait()
-    refused(stopped, 143, "stopped by a signal after ", "of 100; run the same command with --resume to continue")
+    refused(stopped, 143, "stopped by a signal after ", "of 60; run the same command with --resume to continue")
     assert not (tmp_path / "feats.npy").exists()
     refused(
         warm("embed", folder, *few, "--resume", "--normalize", cwd=tmp_path), 2, "changed: normalize: False -> True"
@@ -155,7 +159,7 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
 def test_invalid_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, more: tuple[str, ...], code: int, words: str
 ) -> None:
-    refused(warm("embed", images, *SMALL, *more, cwd=tmp_path), code, words)
+    refused(in_process("embed", images, *SMALL, *more, cwd=tmp_path), code, words)
     assert not list(tmp_path.glob("*feats*"))
 
 

@@ -27,7 +27,7 @@ from dinocli.errors import (
     WeightsError,
 )
 from dinocli.files import write_atomic
-from tests.cli.commands import TINY, Result, make_images, warm
+from tests.cli.commands import TINY, Result, in_process, make_images, warm
 
 
 def refused(done: Result, code: int, *words: str) -> None:
@@ -140,7 +140,7 @@ def test_a_wrong_command_line_is_2(arguments: tuple[str, ...], tmp_path: Path) -
 def test_a_wrong_recipe_is_2_and_names_the_nearest(
     arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = warm("pretrain", tmp_path, *arguments, cwd=tmp_path)
+    done = in_process("pretrain", tmp_path, *arguments, cwd=tmp_path)
     refused(done, 2, *words)
     assert len(done.err.splitlines()) == 1
 
@@ -153,8 +153,8 @@ def test_a_gpu_that_is_not_there_is_2(images: Path, tmp_path: Path) -> None:
 
 def test_no_image_is_3(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(warm("pretrain", "empty", *TINY, cwd=tmp_path), 3, "no image in 'empty'")
-    refused(warm("pretrain", "emty", *TINY, cwd=tmp_path), 3, "no such file or folder", "did you mean 'empty'?")
+    refused(in_process("pretrain", "empty", *TINY, cwd=tmp_path), 3, "no image in 'empty'")
+    refused(in_process("pretrain", "emty", *TINY, cwd=tmp_path), 3, "no such file or folder", "did you mean 'empty'?")
 
 
 def test_too_many_bad_images_are_3(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_device_or_a_pipe_is_no_output(tmp_path: Path) -> None:
 
 
 def test_debug_keeps_the_code_and_adds_the_traceback(tmp_path: Path) -> None:
-    done = warm("recipe", "show", "natral", "--debug", cwd=tmp_path)
+    done = in_process("recipe", "show", "natral", "--debug", cwd=tmp_path)
     assert done.code == 2
     assert "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("dinocli: no recipe 'natral'")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import RANDOM, TINY, Result, dinocli, make_images, warm
+from tests.cli.commands import RANDOM, TINY, Result, dinocli, in_process, make_images, warm
 
 ODD = [
     "[b].png",
@@ -68,7 +68,7 @@ def test_all_odd_names_are_read_and_the_others_named(odd_run: Result, odd: Path)
 
 def counted(*inputs: str | Path, cwd: Path, stdin: bytes = b"") -> int:
     """Return the number of images that a command found."""
-    done = warm("embed", *RANDOM, "--size", "32", "--dry-run", "--json", *inputs, cwd=cwd, stdin=stdin)
+    done = in_process("embed", *RANDOM, "--size", "32", "--dry-run", "--json", *inputs, cwd=cwd, stdin=stdin)
     assert done.code == 0, done.err
     return int(json.loads(done.out)["images"])
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dinocli.artifacts.mask_folder import PARTIAL_FOLDER
-from tests.cli.commands import RANDOM, Result, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, in_process, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.guide import check_in_guide
 
@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
 def test_contradicting_options_are_refused_in_one_line(
     images: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:
-    refused(warm("segment", images, *SMALL, "--out", "out", *arguments, cwd=tmp_path), code, *words)
+    refused(in_process("segment", images, *SMALL, "--out", "out", *arguments, cwd=tmp_path), code, *words)
     assert not (tmp_path / "out" / "masks").exists()
 
 
@@ -107,7 +107,7 @@ def test_a_result_is_not_overwritten(images: Path, tmp_path: Path) -> None:
 
 
 def test_the_folder_has_to_be_named(images: Path, tmp_path: Path) -> None:
-    done = warm("segment", images, cwd=tmp_path)
+    done = in_process("segment", images, cwd=tmp_path)
     assert done.code == 2
     assert "--out" in done.err
 
