@@ -10,7 +10,8 @@ import pytest
 from tests.cli.commands import RANDOM, TINY, Running, make_images, start_warm, warm
 
 SMALL = (*RANDOM, "--size", "32")
-
+AT_ONCE = {"dinocli.file_locks.locked.__wrapped__.__kwdefaults__": {"seconds": 0.0}}
+"""A command that finds an output locked waits no two seconds for it."""
 
 HELD: list[Running] = []
 """Commands that a test holds."""
@@ -34,9 +35,9 @@ def stopped_midway(*arguments: str | Path, cwd: Path, sign: str) -> Running:
 
 
 def refused(commands: Sequence[Sequence[str | Path]], output: str = "", *, cwd: Path) -> None:
-    """Run commands at the same time, for each one waits two seconds; all are refused in one line."""
-    for running in [start_warm(*command, cwd=cwd) for command in commands]:
-        second = running.wait()
+    """Run commands; all are refused in one line."""
+    for command in commands:
+        second = warm(*command, cwd=cwd, replaced=AT_ONCE)
         assert second.code == 2, second.err
         assert len(second.err.splitlines()) == 1
         assert f"{output} is being written by another dinocli (process " in second.err
