@@ -1,12 +1,17 @@
 """Installed packages, from their metadata: versions, extras, and compatibility of torch and torchvision."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, requires, version
+from functools import cache
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from dinocli import __version__
+
+version = cache(metadata.version)
+"""Of a distribution; each look reads and parses a file."""
 
 DEVELOPER_EXTRAS = ("dev", "demo", "docs")
 """Extras that no command needs."""
