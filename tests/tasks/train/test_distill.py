@@ -55,7 +55,7 @@ LEARNING = (
 SHORT = (
     *WAY,
     "model.name=test_resnet",
-    "run.steps=6",
+    "run.steps=4",
     "run.save_every=2",
     "guard.every=0.5",
     "guard.probe_images=8",
@@ -168,7 +168,7 @@ def test_a_resumed_run_ends_bit_equal(
     replace_values(monkeypatch, FEW_PICTURES)
     settings = [*SHORT, f"model.teacher={teacher}"]
     assert train(job(images, tmp_path / "whole", settings))
-    assert processes(job(images, tmp_path / "cut", settings), shot=(4, signal.SIGKILL)) == [-signal.SIGKILL]
+    assert processes(job(images, tmp_path / "cut", settings), shot=(3, signal.SIGKILL)) == [-signal.SIGKILL]
     assert train(job(images, tmp_path / "cut", settings, resume=True))
     whole, cut = (
         load_checkpoint(tmp_path / name / "checkpoints" / "last.pt", torch.device("cpu")) for name in ("whole", "cut")
