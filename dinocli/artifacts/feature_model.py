@@ -179,7 +179,7 @@ def load(
         WeightsError: The weights do not exist, or have no such tokens.
     """
     if tokens in FITTED:
-        raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, and open its feature file")
+        raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, others with `EmbedOptions(like=FILE)`")
     chosen, where = Tokens(tokens, layers), pick_device(device)
     backbone, info, stored = load_backbone(str(weights), model)
     chosen.check(backbone)
