@@ -69,6 +69,7 @@ def _empty_file(options: ClassifyOptions, saved: SavedClassifier) -> Path:
     width = len(saved.classifier.mean_D)
     np.save(path, np.empty((0, width), np.float32))
     meta = {"kind": "features", "n": 0, "shape": [0, width], "root": "", **saved.features}
+    meta["stands_for"] = options.classifier
     sidecar(path, ".json").write_text(json.dumps(meta), encoding="utf-8")
     if saved.fitted_state:
         sidecar(path, FITTED_SUFFIX).write_bytes(saved.fitted_state)

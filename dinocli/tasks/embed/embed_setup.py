@@ -128,11 +128,13 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     tokens: Extractor
     stored: dict[str, Any] | None = None
     if options.like:
-        maker = main_first(lambda: feature_model_of(open_features(user_path(options.like))))
+        file = open_features(user_path(options.like))
+        maker = main_first(lambda: feature_model_of(file))
         assert maker.info is not None
         backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
-        reporter.line(f"{info.describe()}, tokens and reading of {options.like}")
-        for warning in from_main(lambda: check_stored(images, preprocess, options.like)):
+        source = str(file.meta.get("stands_for", options.like))  # a classifier, rather than its temporary file
+        reporter.line(f"{info.describe()}, tokens and reading of {source}")
+        for warning in from_main(lambda: check_stored(images, preprocess, source)):
             reporter.warn(warning)
     else:
         torch.manual_seed(0)  # for random weights

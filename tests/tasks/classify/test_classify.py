@@ -230,7 +230,9 @@ def test_images_are_embedded_and_a_saved_classifier_embeds_others_alike(home: Pa
     first = read(home / "p.csv")
     assert {row["path"]: row["label"] for row in first}["./1-2.png"] == "dots"
     few = of_images(home, inputs=(str(home / "images" / "1-2.png"),), labels=(), classifier=saved)
-    classify(few)
+    heard = Ears()
+    classify(few, heard)
+    assert any(line.endswith(f"tokens and reading of {saved}") for line in heard.lines), "not of a temporary file"
     (alone,) = read(home / "p.csv")
     assert alone["label"] == "dots"
     wanted = {row["path"]: row["confidence"] for row in first}["./1-2.png"]
