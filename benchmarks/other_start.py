@@ -23,7 +23,7 @@ from torch import Tensor
 import dinocli
 from dinocli.data.labels import read_labels
 from dinocli.quality.few_shot import few_shot
-from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.retrieval import rank_classes
 
 LICENCE = "apache-2.0"
@@ -79,7 +79,7 @@ def scores(weights: Path, images: str, labels: str, asked: argparse.Namespace) -
     (values,) = list(read_labels(labels, names, print).values())[:1]
     known = np.array([value != "" for value in values])
     features_ND, truth_N = np.load(out)[known], np.array(values)[known]
-    guess_N = knn_classify(features_ND, truth_N)
+    guess_N = knn_votes(features_ND, truth_N).predicted_Q
     return {
         "images": len(truth_N),
         "knn_accuracy": accuracy(truth_N, guess_N),

@@ -31,7 +31,7 @@ from dinocli.quality.drift import LEVEL, drift
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.grouping import group_by_centres
 from dinocli.quality.kmeans import unit_kmeans
-from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.knn import accuracy, knn_votes
 from dinocli.quality.normalized_features import NormalizedFeatures
 
 KINDS = ("pooled", "pooled+rare")
@@ -83,7 +83,7 @@ def of_file(path: Path, labels: str) -> dict[str, Any]:
         "groups": groups(rows, truth_N, choice.k),
         "as many groups as classes": groups(rows, truth_N, classes),
         "precision at 10": precision(features_ND, truth_N),
-        "knn": accuracy(truth_N, knn_classify(features_ND, truth_N)),
+        "knn": accuracy(truth_N, knn_votes(features_ND, truth_N).predicted_Q),
         "shots": [float(np.nanmean(few_shot(features_ND, truth_N, shots))) for shots in SHOTS],
         "drift false alarms": float(np.mean(alarms)),
     }
@@ -145,7 +145,7 @@ def named(keys: tuple[str, ...], means: list[list[float]]) -> dict[str, Any]:
 
 
 def tested(rows_ND: Rows, truth_N: Names, learn_N: NDArray[np.bool_]) -> list[float]:
-    predicted = knn_classify(rows_ND, truth_N, k=NEAREST, learn_N=learn_N)
+    predicted = knn_votes(rows_ND, truth_N, k=NEAREST, learn_N=learn_N).predicted_Q
     shots = [float(np.nanmean(few_shot(rows_ND, truth_N, count, learn_N=learn_N))) for count in (5, 20)]
     return [accuracy(truth_N[~learn_N], predicted), *shots]
 
@@ -163,7 +163,7 @@ def of_few(found: Set, size: int) -> dict[str, Any]:
 
 
 def nearest(rows_ND: Rows, truth_N: Names, k: int) -> float:
-    return accuracy(truth_N, knn_classify(rows_ND, truth_N, k=k))
+    return accuracy(truth_N, knn_votes(rows_ND, truth_N, k=k).predicted_Q)
 
 
 def shots(rows_ND: Rows, truth_N: Names) -> float:

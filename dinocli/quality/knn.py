@@ -31,21 +31,6 @@ class NeighbourVotes(NamedTuple):
     nearest_Qk: NDArray[np.intp]
 
 
-def knn_classify(
-    features_ND: NDArray[np.floating],
-    labels_N: NDArray[Any],
-    *,
-    k: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
-    groups_N: NDArray[Any] | None = None,
-    learn_N: NDArray[np.bool_] | None = None,
-) -> NDArray[Any]:
-    """Predict every label as `knn_votes`: one label per predicted image, in their order, of the type of `labels_N`."""
-    return knn_votes(
-        features_ND, labels_N, k=k, temperature=temperature, groups_N=groups_N, learn_N=learn_N
-    ).predicted_Q
-
-
 def knn_votes(
     features_ND: NDArray[np.floating],
     labels_N: NDArray[Any],

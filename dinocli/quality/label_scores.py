@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
 from dinocli.quality.few_shot import few_shot
 from dinocli.quality.kmeans import nearest, unit_kmeans
-from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, balanced_accuracy, knn_votes, macro_f1
 from dinocli.quality.linear import linear_probe, linear_transfer
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.retrieval import rank_classes
@@ -73,7 +73,8 @@ def _largest_class(truth: LabelSplit) -> Score:
 def _neighbours(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Score]:
     labels = truth.labels_T[truth.tested]
     ten, twenty = (
-        knn_classify(features_TD, truth.labels_T, k=k, groups_N=truth.groups_T, learn_N=truth.learn_T) for k in (10, 20)
+        knn_votes(features_TD, truth.labels_T, k=k, groups_N=truth.groups_T, learn_N=truth.learn_T).predicted_Q
+        for k in (10, 20)
     )
     return [
         Score("knn10_accuracy", "k-NN accuracy, k = 10", accuracy(labels, ten), "higher", _right(labels, ten)),

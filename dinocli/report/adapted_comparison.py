@@ -15,7 +15,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.data.canvas import rgb
 from dinocli.engine.probe import Probe
 from dinocli.errors import UsageError
-from dinocli.models.attention import attend_with_patches
+from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import eval_mode
 from dinocli.quality.agreement import nmi
@@ -139,7 +139,7 @@ def _outputs(
         try:
             if not backbone.is_vit or not getattr(backbone.model, "num_prefix_tokens", 0):
                 raise UsageError("no class token")
-            last, maps_nDhw = attend_with_patches(backbone, images)
+            last, maps_nDhw = attend(backbone, images)
             attention = _grey(last.to_patches().mean(dim=1).cpu().numpy())
         except UsageError:
             maps_nDhw = backbone.patch_tokens(images)

@@ -192,7 +192,7 @@ def feature_grids(
         elif feature_kind == FeatureKind.COARSE:
             values_BDhw = coarse_features(backbone, x_BCHW)
         elif backbone.is_vit:
-            values_BDhw = attend(backbone, x_BCHW).patch_keys()
+            values_BDhw = attend(backbone, x_BCHW)[0].patch_keys()
         else:
             values_BDhw = place_features(backbone, x_BCHW)
     values: NDArray[np.float32] = values_BDhw.float().permute(0, 2, 3, 1).cpu().contiguous().numpy()
@@ -211,7 +211,7 @@ def deep_grid(backbone: Backbone, x_BCHW: Tensor, autocast: torch.dtype | None) 
 
 
 def _attention(backbone: Backbone, x_BCHW: Tensor, query: tuple[float, float] | None) -> Tensor:
-    last = attend(backbone, x_BCHW)
+    last = attend(backbone, x_BCHW)[0]
     if query is not None:
         column, row = (min(int(share * cells), cells - 1) for share, cells in zip(query, last.grid[::-1], strict=True))
         return last.to_patches(last.patch_token(row, column))

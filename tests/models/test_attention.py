@@ -88,7 +88,7 @@ def _by_hand(backbone: Backbone, x: Tensor, block: int, image: int, head: int) -
 def test_equals_a_softmax_by_hand(name: str, block: int) -> None:
     backbone = _backbone(name)
     x = _images(backbone)
-    found = attend(backbone, x, block)
+    found = attend(backbone, x, block)[0]
     prefix = backbone.model.num_prefix_tokens
     weights = found.weights(range(prefix + 12))
     for image, head in ((0, 0), (1, 5)):
@@ -106,7 +106,7 @@ def test_equals_a_softmax_by_hand(name: str, block: int) -> None:
 def test_equals_what_timm_multiplies_without_its_fused_call(name: str) -> None:
     backbone = _backbone(name)
     x = torch.randn(1, 3, 4 * backbone.patch, 4 * backbone.patch)
-    found = attend(backbone, x)
+    found = attend(backbone, x)[0]
     layer = backbone.model.blocks[-1].attn
     kept: list[Tensor] = []
     hook = layer.attn_drop.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
@@ -119,7 +119,7 @@ def test_equals_what_timm_multiplies_without_its_fused_call(name: str) -> None:
 @torch.no_grad()
 def test_patches_can_be_queries_and_only_requested_rows_are_computed() -> None:
     backbone = _backbone("vit_tiny_patch16_224")
-    found = attend(backbone, _images(backbone))
+    found = attend(backbone, _images(backbone))[0]
     token = found.patch_token(2, 1)
     assert token == 1 + 2 * 4 + 1
     assert found.weights([token]).shape == (2, 3, 1, 13)

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import cosine
-from dinocli.quality.knn import accuracy, balanced_accuracy, knn_classify, knn_votes, macro_f1
+from dinocli.quality.knn import accuracy, balanced_accuracy, knn_votes, macro_f1
 
 
 def blobs(per_class: int = 20, spread: float = 1.2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
@@ -39,15 +39,15 @@ def test_equals_the_slow_loop(k: int, temperature: float, monkeypatch: pytest.Mo
     assert 0.4 < np.mean(slow == labels) < 1  # neither perfect nor at chance
     for values in (7 * len(labels), 1 << 24):
         monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
-        assert knn_classify(features, labels, k=k, temperature=temperature).tolist() == slow
+        assert knn_votes(features, labels, k=k, temperature=temperature).predicted_Q.tolist() == slow
 
 
 def test_groups_equal_the_slow_loop() -> None:
     features, labels = blobs(spread=2.0)
     groups = [i // 4 for i in range(len(labels))]
     slow = slow_knn(features, labels, 5, 0.07, groups)
-    assert knn_classify(features, labels, k=5, groups_N=np.array(groups)).tolist() == slow
-    assert knn_classify(features, labels, k=5).tolist() != slow
+    assert knn_votes(features, labels, k=5, groups_N=np.array(groups)).predicted_Q.tolist() == slow
+    assert knn_votes(features, labels, k=5).predicted_Q.tolist() != slow
 
 
 def test_votes_include_neighbours_and_shares() -> None:
@@ -55,7 +55,7 @@ def test_votes_include_neighbours_and_shares() -> None:
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     groups = np.arange(len(labels)) // 4
     votes = knn_votes(features, labels, k=5, temperature=0.5, groups_N=groups)
-    assert (votes.predicted_Q == knn_classify(features, labels, k=5, temperature=0.5, groups_N=groups)).all()
+    assert (votes.predicted_Q == knn_votes(features, labels, k=5, temperature=0.5, groups_N=groups).predicted_Q).all()
     for query in (0, 17, 59):
         cosine = np.where(groups == groups[query], -2.0, units @ units[query])
         nearest = np.argsort(-cosine)[:5]
@@ -82,32 +82,32 @@ def test_no_copy_of_the_same_part_votes() -> None:
     parts = np.arange(60).repeat(3)
     labels = random.integers(0, 2, 60).repeat(3)
     features = random.standard_normal((60, 16)).repeat(3, axis=0) + 0.01 * random.standard_normal((180, 16))
-    assert accuracy(labels, knn_classify(features, labels, k=2)) == 1
-    assert accuracy(labels, knn_classify(features, labels, k=2, groups_N=parts)) < 0.7
+    assert accuracy(labels, knn_votes(features, labels, k=2).predicted_Q) == 1
+    assert accuracy(labels, knn_votes(features, labels, k=2, groups_N=parts).predicted_Q) < 0.7
 
 
 def test_k_temperature_and_groups_each_change_the_answer() -> None:
     features, labels = blobs(spread=2.0)
-    base = knn_classify(features, labels)
-    assert (knn_classify(features, labels, k=1) != base).any()
-    assert (knn_classify(features, labels, temperature=10.0) != base).any()
-    assert (knn_classify(features, labels, groups_N=np.arange(len(labels)) // 6) != base).any()
+    base = knn_votes(features, labels).predicted_Q
+    assert (knn_votes(features, labels, k=1).predicted_Q != base).any()
+    assert (knn_votes(features, labels, temperature=10.0).predicted_Q != base).any()
+    assert (knn_votes(features, labels, groups_N=np.arange(len(labels)) // 6).predicted_Q != base).any()
 
 
 def test_a_very_low_temperature_counts_the_nearest_only() -> None:
     features, labels = blobs()
-    nearest = knn_classify(features, labels, k=1)
-    assert knn_classify(features, labels, k=20, temperature=1e-5).tolist() == nearest.tolist()
+    nearest = knn_votes(features, labels, k=1).predicted_Q
+    assert knn_votes(features, labels, k=20, temperature=1e-5).predicted_Q.tolist() == nearest.tolist()
 
 
 def test_two_images_vote_for_each_other() -> None:
-    assert knn_classify(np.eye(2), np.array([3, 5])).tolist() == [5, 3]
+    assert knn_votes(np.eye(2), np.array([3, 5])).predicted_Q.tolist() == [5, 3]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_no_gallery_image(count: int) -> None:
     with pytest.raises(DataError, match=f"all {count} labelled images"):
-        knn_classify(np.ones((count, 2)), np.zeros(count), groups_N=np.zeros(count))
+        knn_votes(np.ones((count, 2)), np.zeros(count), groups_N=np.zeros(count))
 
 
 def test_macro_f1_minds_the_rare_class() -> None:
@@ -121,14 +121,14 @@ def test_macro_f1_minds_the_rare_class() -> None:
 def test_only_training_images_vote() -> None:
     features, labels = blobs(spread=1.5)
     teach = np.arange(60) % 3 > 0
-    predicted = knn_classify(features, labels, k=500, learn_N=teach)
+    predicted = knn_votes(features, labels, k=500, learn_N=teach).predicted_Q
     assert predicted.shape == (20,)
     for row, guess in zip(np.flatnonzero(~teach), predicted, strict=True):
         alone = np.append(np.flatnonzero(teach), row)  # leave-one-out among the training images and this image
-        assert knn_classify(features[alone], labels[alone], k=500)[-1] == guess
+        assert knn_votes(features[alone], labels[alone], k=500).predicted_Q[-1] == guess
     for nobody in (np.zeros(60, bool), np.ones(60, bool)):
         with pytest.raises(DataError, match="of 60 images are to learn from"):
-            knn_classify(features, labels, learn_N=nobody)
+            knn_votes(features, labels, learn_N=nobody)
 
 
 def test_balanced_accuracy_hand_value() -> None:

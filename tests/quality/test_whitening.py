@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dinocli.errors import DataError
-from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.knn import accuracy, knn_votes
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.whitening import fit_projection, fit_whitening
 from tests.quality.groups import cloud
@@ -49,7 +49,9 @@ def test_whitening_reduces_common_directions() -> None:
         axis=1,
     ).astype(np.float32)
     plain, white = NormalizedFeatures(points), NormalizedFeatures(points, fit_whitening(NormalizedFeatures(points)))
-    before, after = (accuracy(label, knn_classify(rows.take(slice(None)), label, k=20)) for rows in (plain, white))
+    before, after = (
+        accuracy(label, knn_votes(rows.take(slice(None)), label, k=20).predicted_Q) for rows in (plain, white)
+    )
     assert after > before + 0.05
 
 

@@ -38,7 +38,7 @@ def test_a_lattice_says_where_the_cells_lie(name: str, feature_kind: FeatureKind
 def test_a_query_asks_from_its_patch() -> None:
     backbone = _backbone("vit_tiny_patch16_224")
     x = torch.randn(1, 3, 48, 64)
-    seen = attend(backbone, x)
+    seen = attend(backbone, x)[0]
     for query, patch in (((0.0, 0.0), (0, 0)), ((0.99, 0.4), (1, 3)), ((1.0, 1.0), (2, 3))):
         found = feature_grids(backbone, x, FeatureKind.ATTENTION, query=query)
         expected = seen.to_patches(seen.patch_token(*patch)).detach()
@@ -49,7 +49,7 @@ def test_without_a_class_token_all_patches_ask() -> None:
     backbone = _backbone.__wrapped__("vit_tiny_patch16_224")
     backbone.has_cls = False
     x = torch.randn(1, 3, 32, 32)
-    expected = attend(backbone, x).weights(range(1, 5)).detach()[0, :, :, 1:].mean(1).reshape(3, 2, 2)
+    expected = attend(backbone, x)[0].weights(range(1, 5)).detach()[0, :, :, 1:].mean(1).reshape(3, 2, 2)
     found = feature_grids(backbone, x, FeatureKind.ATTENTION)
     np.testing.assert_allclose(found[0].transpose(2, 0, 1), expected, rtol=1e-5)
 
@@ -57,5 +57,5 @@ def test_without_a_class_token_all_patches_ask() -> None:
 def test_keys_are_those_of_the_last_block() -> None:
     backbone = _backbone("vit_tiny_patch16_224")
     x = torch.randn(1, 3, 32, 32)
-    expected = attend(backbone, x, 11).patch_keys().detach()
+    expected = attend(backbone, x, 11)[0].patch_keys().detach()
     np.testing.assert_allclose(feature_grids(backbone, x, FeatureKind.KEYS), expected.permute(0, 2, 3, 1), rtol=1e-5)

@@ -11,7 +11,7 @@ from PIL import Image
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality import label_split as truth
-from dinocli.quality.knn import accuracy, knn_classify
+from dinocli.quality.knn import accuracy, knn_votes
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.whitening import fit_whitening
@@ -52,7 +52,7 @@ def test_scores_of_a_feature_file(tmp_path: Path) -> None:
     found = evaluate(EvaluateOptions((str(tmp_path / "f.npy"),), labels="folder"))
     labels = np.array([name.split("/")[1] for name in names()])
     scores = values(found)
-    assert scores["knn20_accuracy"] == accuracy(labels, knn_classify(features, labels))
+    assert scores["knn20_accuracy"] == accuracy(labels, knn_votes(features, labels).predicted_Q)
     assert scores["largest_class"] == pytest.approx(1 / 3)
     assert 0.5 < scores["few_shot_1"] < scores["few_shot_10"] < 1
     assert 0.5 < scores["linear_accuracy"] < 1
@@ -122,7 +122,7 @@ def test_whitened_features_are_measured_side_by_side(tmp_path: Path) -> None:
     kept = np.delete(features, 5, axis=0)
     labels = np.array([name.split("/")[1] for name in np.delete(rows, 5)])
     by_hand = NormalizedFeatures(kept, fit_whitening(NormalizedFeatures(kept))).take(slice(None))
-    assert values(white)["knn20_accuracy"] == accuracy(labels, knn_classify(by_hand, labels))
+    assert values(white)["knn20_accuracy"] == accuracy(labels, knn_votes(by_hand, labels).predicted_Q)
     assert values(white, "")["feature_std"] > 2 * values(plain, "")["feature_std"]
     assert (white.features, white.baseline) == (f"{path}, whitened", f"{path}, whitened")
     assert {row.key: row.baseline for row in white.table}["knn20_accuracy"] == values(white)["knn20_accuracy"]
@@ -270,7 +270,7 @@ def test_the_page_shows_what_is_wrong(tmp_path: Path) -> None:
     assert "better" in page.text
     assert "dinocli evaluate 'a b.npy'" in page.text
     labels = np.array([name.split("/")[1] for name in names()])
-    wrong = int((knn_classify(features, labels) != labels).sum())
+    wrong = int((knn_votes(features, labels).predicted_Q != labels).sum())
     assert 0 < wrong < 20
     cells = [attrs["class"] for tag, attrs in page.tags if tag == "td" and "heat" in str(attrs.get("class"))]
     assert len(cells) == 2 * 9

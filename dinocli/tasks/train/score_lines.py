@@ -12,7 +12,7 @@ from dinocli.engine.probe import Probe
 from dinocli.models.backbone import Backbone
 from dinocli.quality import defect_few_shot
 from dinocli.quality.few_shot import few_shot
-from dinocli.quality.knn import accuracy, knn_classify, macro_f1
+from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
@@ -86,7 +86,7 @@ def label_lines(
         truth = chosen[known]
         if len(set(truth.tolist())) < 2:
             continue
-        predicted = [knn_classify(features_ND[known], truth) for features_ND in networks]
+        predicted = [knn_votes(features_ND[known], truth).predicted_Q for features_ND in networks]
         for key, name, score in (("accuracy", "accuracy", accuracy), ("macro_f1", "macro F1", macro_f1)):
             found = [score(truth, guess) for guess in predicted]
             lines.append(_line(f"knn20_{key}/{column}", f"k-NN {name}, {column}", found))
