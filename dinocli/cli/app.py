@@ -34,7 +34,7 @@ from dinocli.cli import (
 from dinocli.cli.exit_codes import EXIT_CANNOT_WRITE, EXIT_CODES, error_message, exit_code, with_torch_mismatch
 from dinocli.cli.help_page import Command, examples, with_metavars
 from dinocli.cli.streams import ClosedOutputError, prepare_streams
-from dinocli.cli.usage import print_error, repeated_option, usage_message
+from dinocli.cli.usage import is_main_process, print_error, repeated_option, usage_message
 from dinocli.cores import limit_threads
 from dinocli.errors import UsageError
 
@@ -96,7 +96,7 @@ class Commands(TyperGroup):
 def _error_exit(error: Exception) -> typer.Exit:
     """Print an error, and return the exception that exits with its code."""
     message = error_message(error)
-    if not os.environ.get("RANK", "").strip("0").isdecimal():  # rank 0 or a single process
+    if is_main_process():
         print_error(message)
     _discard_stdout()
     return typer.Exit(exit_code(error))

@@ -5,7 +5,6 @@ Elsewhere plain lines replace the live table.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dinocli.cli.stages import StageDisplay
+from dinocli.cli.usage import is_main_process
 from dinocli.data.decoder_warnings import DecoderWarnings
 from dinocli.progress import ProgressReporter
 from dinocli.report.text import middle_ellipsis, visible, wrap_words
@@ -39,7 +39,9 @@ class Terminal(ProgressReporter):
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json = quiet, as_json
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._stages = None if quiet or not _is_main() else StageDisplay(self.console, self._say_plain, self.safe)
+        self._stages = (
+            None if quiet or not is_main_process() else StageDisplay(self.console, self._say_plain, self.safe)
+        )
         self._decoders = DecoderWarnings()
 
     def __enter__(self) -> "Terminal":
@@ -109,11 +111,6 @@ class Terminal(ProgressReporter):
         if self.console.is_terminal:
             text = Text(wrap_words(text.plain, self.console.width), style=text.style)
         self.console.print(text)
-
-
-def _is_main() -> bool:
-    """Return whether this is rank 0 of `torchrun`, or a single process."""
-    return not os.environ.get("RANK", "").strip("0").isdecimal()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> None:

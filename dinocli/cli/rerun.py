@@ -11,6 +11,7 @@ import typer
 
 from dinocli.cli import options as opt
 from dinocli.cli.help_page import examples
+from dinocli.cli.usage import without_options
 
 EPILOG = examples(
     "dinocli rerun runs/mine --out runs/again",
@@ -75,19 +76,11 @@ def command_of(argv: Sequence[str], recipe: Path, out: Path, *, minutes: bool) -
         minutes: The run had a time budget. Its recipe holds the reduced probes, which must not be reduced again.
     """
     probes: list[str] = ["--set", "guard.max_share=1"] if minutes else []
-    return [*_repeated(argv[1:]), "--recipe", str(recipe), *probes, "--out", str(out)]
-
-
-def _repeated(arguments: Sequence[str]) -> list[str]:
-    """Leave out `DROPPED_OPTIONS`, with their values, and `DROPPED_FLAGS`."""
-    with_equals = tuple(f"{name}=" for name in DROPPED_OPTIONS if name.startswith("--"))
-    repeated: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in DROPPED_OPTIONS:
-            skip = True
-        elif argument not in DROPPED_FLAGS and not argument.startswith(with_equals):
-            repeated.append(argument)
-    return repeated
+    return [
+        *without_options(argv[1:], DROPPED_OPTIONS, DROPPED_FLAGS),
+        "--recipe",
+        str(recipe),
+        *probes,
+        "--out",
+        str(out),
+    ]

@@ -1,8 +1,10 @@
 """Messages for wrong command lines."""
 
+import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +14,11 @@ from dinocli.report.text import visible, wrap_words
 
 SINGLE_INPUT_OPTIONS = ("--train", "--test", "--labels", "--reference", "--truth", "--baseline", "--roi")
 """Options that name inputs and take one value: Typer would use the last of several without a word."""
+
+
+def is_main_process() -> bool:
+    """Return whether this is rank 0 of `torchrun`, or a single process."""
+    return not os.environ.get("RANK", "").strip("0").isdecimal()
 
 
 def print_error(message: str) -> None:
@@ -48,6 +55,18 @@ def emptied_option(words: list[str]) -> str:
         if name.startswith("-") and len(name) > 1 and not (value if equals else following):
             return name
     return ""
+
+
+def without_options(arguments: Sequence[str], options: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
+    """Return a command line without some options, with their values, and without some flags."""
+    with_equals = tuple(f"{name}=" for name in options if name.startswith("--"))
+    kept, skip = list[str](), False
+    for argument in arguments:
+        if skip or argument in options:
+            skip = not skip
+        elif argument not in flags and not argument.startswith(with_equals):
+            kept.append(argument)
+    return kept
 
 
 def _value_of(param: Any) -> str:

@@ -11,7 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from dinocli.cli.app import app
-from dinocli.cli.multi_gpu import without_gpus
+from dinocli.cli.usage import without_options
 from dinocli.config.load import load_recipe, recipe_folder, recipe_names, with_values
 from dinocli.errors import RecipeError
 from tests.cli.commands import TINY, Result, dinocli, warm
@@ -162,4 +162,4 @@ def test_set_wins_over_plain_options_and_a_recipe_comes_from_show(images: Path, 
 
 def test_more_processes_get_the_same_command_without_gpus() -> None:
     line = ["pretrain", "a", "--gpus", "2", "--steps", "2", "--gpus=3", "--out", "--gpus-like"]
-    assert without_gpus(line) == ["pretrain", "a", "--steps", "2", "--out", "--gpus-like"]
+    assert without_options(line, ("--gpus",)) == ["pretrain", "a", "--steps", "2", "--out", "--gpus-like"]

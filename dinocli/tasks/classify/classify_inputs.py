@@ -47,18 +47,14 @@ def open_classified(
     Raises:
         DinocliError: There are no features, they cannot be used, or they do not fit the classifier.
     """
-    source = _open(options, saved, reporter, stdin)
+    if saved and not takes_features(options):
+        alike = replace(embed_options(options), like=str(_empty_file(options, saved)))
+        source = embed_temporarily(alike, reporter, stdin)
+    else:
+        source = open_or_embed(options, reporter, stdin)
     if saved:
         _check(options, saved, source)
     return usable_rows(source, reporter)
-
-
-def _open(
-    options: ClassifyOptions, saved: SavedClassifier | None, reporter: ProgressReporter, stdin: BinaryIO | None
-) -> FeatureFile:
-    if saved is None or takes_features(options):
-        return open_or_embed(options, reporter, stdin)
-    return embed_temporarily(replace(embed_options(options), like=str(_empty_file(options, saved))), reporter, stdin)
 
 
 def _empty_file(options: ClassifyOptions, saved: SavedClassifier) -> Path:
