@@ -18,9 +18,7 @@ EPILOG = examples(
 
 @grouped(terminal=terminal_options)
 def export(
-    out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="File to write; a folder for timm, transformers.")
-    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="PATH", help="File to write; a folder for timm.")],
     weights: Annotated[
         str,
         typer.Argument(
@@ -32,8 +30,8 @@ def export(
         ),
     ] = "",
     format_: Annotated[
-        Literal["timm", "transformers", "safetensors", "onnx", "torchscript"],
-        typer.Option("--format", "-f", help="timm and transformers are folders, the others files."),
+        Literal["timm", "safetensors", "onnx", "torchscript"],
+        typer.Option("--format", "-f", help="timm is a folder, the others are files."),
     ] = "timm",
     model: opt.Model = None,
     with_preprocessing: Annotated[
