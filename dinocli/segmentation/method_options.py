@@ -38,3 +38,20 @@ def check_method(method: str, given: Iterable[str]) -> None:
             raise UsageError(f"{belongs}, which auto never takes: name it")
         if method != "auto" and method not in methods:
             raise UsageError(f"{belongs}, not to {method}: leave it out")
+
+
+def parse_query(text: str) -> tuple[float, float] | None:
+    """Parse `x,y` of the query patch, as fractions of width and height; None if it is empty.
+
+    Raises:
+        UsageError: The query is not two fractions.
+    """
+    if not text:
+        return None
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = -1.0
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise UsageError(f"--query {text!r} is not x,y as shares of width and height; for example 0.5,0.5")
+    return x, y

@@ -13,6 +13,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
+from dinocli.segmentation.method_options import parse_query
 from dinocli.segmentation.reference_copies import ReferenceCopies
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_setup import EmbedContext
@@ -87,7 +88,7 @@ class Sample:
 
 def extractor_of(context: EmbedContext, options: SegmentOptions, feature_kind: FeatureKind) -> FeatureExtraction:
     """Return the feature extractor for the options."""
-    query = options.query_point() if feature_kind == FeatureKind.ATTENTION else None
+    query = parse_query(options.query) if feature_kind == FeatureKind.ATTENTION else None
     return FeatureExtraction(
         context.backbone,
         context.preprocess,

@@ -11,7 +11,7 @@ from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
-from dinocli.segmentation.method_options import check_method
+from dinocli.segmentation.method_options import check_method, parse_query
 from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 SIZE = 480
@@ -112,7 +112,7 @@ class SegmentOptions(ImageOptions):
             raise UsageError("--good-without-mask belongs to the true masks: add --truth MASKS")
         parse_tiling(self.tile)
         parse_threshold(str(self.method_options.get("threshold", "auto")))
-        self.query_point()
+        parse_query(self.query)
         given = self.options_of_methods
         if self.propagate and (self.method != "auto" or given or self.groups):
             others = ["--method"] * (self.method != "auto") + [f"--{name}" for name in given]
@@ -186,22 +186,6 @@ class SegmentOptions(ImageOptions):
             raise UsageError(f"{by} settles {', '.join(given)}: leave it out")
         if self.method not in ("auto", "anomaly"):
             raise UsageError(f"{by} has --method anomaly, not {self.method}: leave --method out")
-
-    def query_point(self) -> tuple[float, float] | None:
-        """Parse `query`; None if it is empty.
-
-        Raises:
-            UsageError: The query is not two fractions.
-        """
-        if not self.query:
-            return None
-        try:
-            x, y = (float(part) for part in self.query.split(","))
-        except ValueError:
-            x = y = -1.0
-        if not (0 <= x <= 1 and 0 <= y <= 1):
-            raise UsageError(f"--query {self.query!r} is not x,y as shares of width and height; for example 0.5,0.5")
-        return x, y
 
 
 @dataclass(frozen=True)
