@@ -59,7 +59,7 @@ def embed(
     precision: opt.Precision = "auto",
     tile: Annotated[
         str,
-        opt.feature("--tile", "Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile.", "SIZE[:OVERLAP]"),
+        opt.tile(opt.FEATURES, "Cut images into tiles of SIZE[:OVERLAP] pixels, one row per tile."),
     ] = "",
     out: Annotated[
         str,

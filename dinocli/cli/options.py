@@ -11,7 +11,6 @@ from dinocli.cli import completion, paths
 
 INPUT, MODEL, FEATURES, TRAINING, OUTPUT = "Images", "Model", "Features", "Training", "Output and machine"
 
-
 MAX_SEED = 2**31 - 1
 """Largest seed, as of all whole numbers in a recipe; scikit-learn takes twice as much."""
 
@@ -44,11 +43,18 @@ def option(
     return typer.Option(*declared, help=help, metavar=metavar, callback=callback, rich_help_panel=panel, **more)
 
 
+# Each declares an option in one of the panels that commands share.
 image = partial(option, INPUT)
 model = partial(option, MODEL)
 feature = partial(option, FEATURES)
 training = partial(option, TRAINING)
 output = partial(option, OUTPUT)
+
+
+def tile(panel: str, help: str) -> Any:
+    """Declare `--tile`: a row of features per tile in `embed`, one blended map in `segment`."""
+    return option(panel, "--tile", help, "SIZE[:OVERLAP]")
+
 
 Images = Annotated[
     list[str] | None,

@@ -20,8 +20,6 @@ EPILOG = examples(
     "dinocli search defect.png --in feats.npy -n 20 --sheet found.png | cut -f4",
     "dinocli search a.png b.png --unlike c.png --in feats.npy",
 )
-
-
 search_option = partial(opt.option, "Search")
 
 

@@ -104,7 +104,7 @@ def segment(
     ] = None,
     tile: Annotated[
         str,
-        resolution_option("--tile", "Cut large images into blended tiles of SIZE[:OVERLAP] pixels.", "SIZE[:OVERLAP]"),
+        opt.tile("Resolution", "Cut large images into blended tiles of SIZE[:OVERLAP] pixels."),
     ] = "",
     refine: Annotated[
         bool, resolution_option("--refine/--no-refine", "Refine masks along the edges of the image.")
