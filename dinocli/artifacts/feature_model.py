@@ -15,6 +15,7 @@ from torch import Tensor
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.data.canvas import Canvas
+from dinocli.data.decode import is_one_image
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.engine.device import pick_device
@@ -90,7 +91,7 @@ class FeatureModel:
             DataError: An image cannot be read; the message has its path or its index.
             UsageError: One image instead of a list, or a batch of less than one image.
         """
-        if _is_one_image(images):
+        if is_one_image(images):
             raise UsageError("embed takes a list of images, and this is one image: give [image]")
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give 1 or more")
@@ -137,13 +138,6 @@ class FeatureModel:
             raise DataError(f"{name} cannot be read: {error}") from error
         resizes = self.cell or self.device.type == "cpu"
         return squashed(canvas, input_size(canvas, side, self.cell)) if resizes else canvas
-
-
-def _is_one_image(images: Any) -> bool:
-    """Return whether `images` is an image: iterating over it would give letters or rows of pixels."""
-    if isinstance(images, np.ndarray | Tensor):
-        return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-    return isinstance(images, str | Path | Image.Image)
 
 
 def load(

@@ -100,6 +100,13 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
     return read if channels == PAGES else _select_channels(read, channels)
 
 
+def is_one_image(images: Any) -> bool:
+    """Return whether `images` is an image: iterating over it would give letters or rows of pixels."""
+    shape = getattr(images, "shape", ())  # of an array or a tensor
+    pixels = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
+    return pixels or isinstance(images, str | Path | Image.Image)
+
+
 def image_size(path: str | Path, *, page: int = 0) -> tuple[int, int]:
     """Return (h, w) as stored, from the header; errors as `read_native`.
 

@@ -16,8 +16,10 @@ from dinocli.config.auto import resolve
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.config.run_facts import RunFacts
+from dinocli.data.decode import is_one_image
 from dinocli.data.read import Reader
 from dinocli.engine.build_views import build_views
+from dinocli.errors import DataError, UsageError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,6 +48,10 @@ class MultiCropViews:
         grey: Convert images to grey; the channel is repeated to three in the normalisation.
         device: Device of the computation, such as `cuda`.
         seed: Random seed of all random numbers.
+
+    Raises:
+        RecipeError: The recipe or a setting is invalid.
+        UsageError: Mean and standard deviation differ in length, or have one value.
     """
 
     def __init__(
@@ -59,6 +65,8 @@ class MultiCropViews:
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
+        if len(mean) != len(std) or len(mean) == 1:
+            raise UsageError(f"mean {mean} and std {std}: give one value a channel to both, three for grey images")
         layers = (recipe,) if isinstance(recipe, str) else recipe
         loaded = load_recipe(layers, [*settings, f"run.seed={seed}"])
         resolved = resolve(loaded, RunFacts(images=1_000, pretrained=True))
@@ -81,9 +89,12 @@ class MultiCropViews:
             2, ...): the global views first, then the local ones.
 
         Raises:
+            UsageError: There is no image, or one instead of a list.
             DataError: Values are not uint8, or the number of channels differs from that of the mean; with a mean of
                 three channels, 1 and 4 channels (with alpha) are converted.
         """
+        if is_one_image(images) or not len(images):
+            raise UsageError("views are those of a batch: give a list of images, or a tensor (B, C, H, W)")
         canvases = [self._canvas(image) for image in images]
         sizes_B2 = torch.tensor([canvas.shape[1:] for canvas in canvases])
         height, width = sizes_B2.max(dim=0).values.tolist()
@@ -94,5 +105,7 @@ class MultiCropViews:
         return self._make(pixels_BCHW.to(self.device), sizes_B2, step=step, start=0, global_batch=len(canvases))
 
     def _canvas(self, image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
+        if isinstance(image, Tensor) and image.ndim != 3:
+            raise DataError(f"a tensor of shape {tuple(image.shape)} is no image; give (C, h, w)")
         stored = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
         return torch.from_numpy(np.ascontiguousarray(self._reader.in_memory(stored)))

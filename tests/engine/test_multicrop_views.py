@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from dinocli.engine.multicrop_views import MultiCropViews
-from dinocli.errors import DataError, RecipeError
+from dinocli.errors import DataError, RecipeError, UsageError
 
 SMALL = ("views.global_size=32", "views.local_size=16", "views.local_count=3")
 
@@ -48,3 +48,14 @@ def test_deep_images_are_refused_and_unknown_recipes_named() -> None:
         MultiCropViews("natural", SMALL)([np.zeros((40, 40), np.uint16)])
     with pytest.raises(RecipeError, match="no recipe 'gray'"):
         MultiCropViews("gray")
+
+
+def test_one_image_for_a_batch_and_other_shapes_are_refused() -> None:
+    views = MultiCropViews("natural", SMALL)
+    for images in (pictures()[0], [], Image.new("L", (40, 40))):
+        with pytest.raises(UsageError, match="give a list of images"):
+            views(images)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"a tensor of shape \(40, 40\) is no image"):
+        views(torch.zeros(3, 40, 40, dtype=torch.uint8))
+    with pytest.raises(UsageError, match="three for grey images"):
+        MultiCropViews("natural", SMALL, mean=(0.5,), std=(0.2,))
