@@ -102,7 +102,7 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
 
 def is_one_image(images: Any) -> bool:
     """Return whether `images` is an image: iterating over it would give letters or rows of pixels."""
-    shape = getattr(images, "shape", ())  # of an array or a tensor
+    shape: tuple[int, ...] = getattr(images, "shape", ())  # of an array or a tensor
     pixels = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
     return pixels or isinstance(images, str | Path | Image.Image)
 

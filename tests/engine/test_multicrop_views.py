@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -52,9 +54,10 @@ def test_deep_images_are_refused_and_unknown_recipes_named() -> None:
 
 def test_one_image_for_a_batch_and_other_shapes_are_refused() -> None:
     views = MultiCropViews("natural", SMALL)
-    for images in (pictures()[0], [], Image.new("L", (40, 40))):
+    others: list[Any] = [pictures()[0], [], Image.new("L", (40, 40))]
+    for images in others:
         with pytest.raises(UsageError, match="give a list of images"):
-            views(images)  # type: ignore[arg-type]
+            views(images)
     with pytest.raises(DataError, match=r"a tensor of shape \(40, 40\) is no image"):
         views(torch.zeros(3, 40, 40, dtype=torch.uint8))
     with pytest.raises(UsageError, match="three for grey images"):
