@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 VIEWPORT = {"width": 1440, "height": 900}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -28,9 +29,15 @@ def window(browser: Any) -> Any:
     return browser.new_context(viewport=VIEWPORT).new_page()
 
 
+@pytest.fixture(scope="package")
+def phone(browser: Any) -> Any:
+    """One window of a phone."""
+    return browser.new_context(**PHONE).new_page()
+
+
 @pytest.fixture
-def visit(browser: Any, window: Any) -> Iterator[Callable[..., Any]]:
-    """Open a file, in a window of its own if it has settings; nothing is fetched from elsewhere, and nothing logged."""
+def visit(window: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Open a file in the window, or on the phone; nothing is fetched from elsewhere, and nothing logged."""
     opened: list[Any] = []
     trouble: list[str] = []
     requests: list[str] = []
@@ -46,25 +53,25 @@ def visit(browser: Any, window: Any) -> Iterator[Callable[..., Any]]:
         "dialog": refuse,
     }
 
-    def visit(path: Path, **settings: Any) -> Any:
-        page = browser.new_context(**{"viewport": VIEWPORT, **settings}).new_page() if settings else window
-        page.set_default_timeout(5000)
-        for event, ear in ears.items():
-            page.on(event, ear)
-        opened.append(page)
+    def visit(path: Path, *, on_phone: bool = False, scheme: str = "light") -> Any:
+        page = request.getfixturevalue("phone") if on_phone else window
+        if page not in opened:
+            opened.append(page)
+            page.set_default_timeout(30_000)  # of a busy machine
+            for event, ear in ears.items():
+                page.on(event, ear)
+        page.emulate_media(color_scheme=scheme)
         page.goto(path.resolve().as_uri())
         return page
 
     yield visit
     for page in opened:
-        if page is not window:
-            page.context.close()
-            continue
         for event, ear in ears.items():
             page.remove_listener(event, ear)
-        page.set_viewport_size(VIEWPORT)
         page.goto("about:blank")
-        page.mouse.move(0, 0)
+        if page is window:
+            page.set_viewport_size(VIEWPORT)
+            page.mouse.move(0, 0)
     assert not trouble
     assert requests
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)

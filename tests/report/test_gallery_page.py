@@ -76,11 +76,13 @@ def test_masks_lie_on_their_pictures_as_much_as_the_slider_says(report: Path, vi
     page.keyboard.press("m")
     assert page.locator(".opacity input").evaluate_all("all => all.map((one) => one.value)") == ["30", "30"]
     assert page.locator(".tile").nth(2).locator("img").count() == 1  # an empty mask: no overlay
+    assert page.locator(".heat-tool:visible").count() == 0  # there are no soft maps, and no slider for them
 
 
 def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
     page = visit(report)
     assert page.locator("#facets .size").all_inner_texts() == ["12", "8", "4", "4"]
+    assert page.locator("#facets button:has-text('Unsure')").count() == 0
     colour = page.locator("#facets .swatch").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
     assert colour == "rgb(230, 80, 40)"
     page.click("#facets button:has-text('Empty mask')")
@@ -139,15 +141,15 @@ def test_hostile_names_are_names(report: Path, visit: Visit) -> None:
     assert page.locator(".name :not(.ends, .head, .tail), .tile img[src=x], [onerror], b").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_has_room_for_everything(scheme: str, report: Path, visit: Visit) -> None:
-    page = visit(report, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    first, second = (page.locator(".tile").nth(n).bounding_box() for n in (0, 1))
-    assert first["y"] == second["y"]  # two in a row
-    page.locator(".tile").first.tap()
-    assert page.locator("#viewer .opacity").is_visible()
-    assert page.evaluate("byId('viewer').scrollWidth") == 390
+def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
+    for scheme in ("light", "dark"):
+        page = visit(report, on_phone=True, scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        first, second = (page.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+        assert first["y"] == second["y"]  # two in a row
+        page.locator(".tile").first.tap()
+        assert page.locator("#viewer .opacity").is_visible()
+        assert page.evaluate("byId('viewer').scrollWidth") == 390
 
 
 def test_a_segment_that_is_not_in_the_legend_is_refused(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ SHARE = """canvas => {
 }"""
 
 
-def test_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None:
+def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None:
     page = visit(judged)
     assert chosen(page) == [2, 1, 0]  # the highest score first
     assert page.inner_text(".warning") == "Look twice."
@@ -218,16 +220,6 @@ def test_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None
     page.click("#threshold-reset")
     assert page.locator(".tile img.overlay").count() == 2
     assert page.inner_text("#threshold-value") == "as written"
-
-
-def test_images_are_filtered_by_verdict(judged: Path, visit: Visit) -> None:
-    page = visit(judged)
     for name, index in (("Good", 0), ("Unsure", 1), ("Defective", 2)):
         page.click(f"#facets button:has-text('{name}')")
         assert chosen(page) == [index]
-
-
-def test_a_page_without_soft_maps_has_no_slider_for_them(report: Path, visit: Visit) -> None:
-    page = visit(report)
-    assert page.locator(".heat-tool:visible").count() == 0
-    assert page.locator("#facets button:has-text('Unsure')").count() == 0
