@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import warm
+from tests.cli.commands import in_process, warm
 from tests.tasks.test_evaluate import names, table, write
 
 
@@ -41,6 +41,6 @@ def test_json_and_the_plan(folder: Path) -> None:
 
 
 def test_errors_have_their_exit_codes(folder: Path) -> None:
-    assert warm("classify", "f.npy", cwd=folder).code == 2
-    assert warm("classify", "f.npy", "--labels", "none.csv", cwd=folder).code == 3
-    assert warm("classify", "f.npy", "--classifier", "few.csv", cwd=folder).code == 4
+    assert in_process("classify", "f.npy", cwd=folder).code == 2
+    assert in_process("classify", "f.npy", "--labels", "none.csv", cwd=folder).code == 3
+    assert in_process("classify", "f.npy", "--classifier", "few.csv", cwd=folder).code == 4

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.cli.commands import warm
+from tests.cli.commands import in_process, warm
 from tests.tasks.test_compare_runs import leave_run
 
 
@@ -19,5 +19,5 @@ def test_a_piped_table_and_json(tmp_path: Path) -> None:
     data = json.loads(warm("compare", "one", "two", "--json", "-q", cwd=tmp_path).out)
     assert data["schema"] == 1
     assert [run["run"] for run in data["runs"]] == ["one", "two"]
-    assert warm("compare", "none", cwd=tmp_path).code == 4
-    assert warm("compare", "one", "two", "--report", "page.html", cwd=tmp_path).code == 2
+    assert in_process("compare", "none", cwd=tmp_path).code == 4
+    assert in_process("compare", "one", "two", "--report", "page.html", cwd=tmp_path).code == 2

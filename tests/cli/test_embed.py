@@ -92,7 +92,9 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     for number in (2, 0):
         done = warm("embed", folder, *SMALL, "--shard", f"{number}/3", "--max-bad", "50%", cwd=tmp_path)
         assert (done.code, done.out) == (0, f"feats.{number}of3.npy\n"), done.err
-    refused(warm("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all shards i/n of one n")
+    refused(
+        in_process("embed", "--merge", cwd=tmp_path), 4, "these are the shards 0/3, 2/3, and all shards i/n of one n"
+    )
     assert warm("embed", folder, *SMALL, "--shard", "1/3", "--max-bad", "50%", cwd=tmp_path).code == 0
     assert np.isnan(np.load(tmp_path / "feats.1of3.npy")).all(1).tolist() == [False, True, False, False]
     done = warm("embed", "--merge", "--json", cwd=tmp_path)
@@ -103,7 +105,7 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     assert merged.names == whole.names
     assert len(merged) == merged.meta["n"] == 11
     assert (tmp_path / "feats.bad.csv").read_text() == (tmp_path / "whole.bad.csv").read_text()
-    refused(warm("embed", "--merge", cwd=tmp_path), 2, "feats.npy is there already")
+    refused(in_process("embed", "--merge", cwd=tmp_path), 2, "feats.npy is there already")
     done = warm("embed", folder, *SMALL, "--resume", cwd=tmp_path)
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
     assert "feats.npy is complete already" in done.err
@@ -112,7 +114,7 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
 def test_shards_of_different_requests_do_not_mix(images: Path, tmp_path: Path) -> None:
     for number, more in ((0, ()), (1, ("--normalize",))):
         assert warm("embed", images, *SMALL, "--shard", f"{number}/2", *more, cwd=tmp_path).code == 0
-    refused(warm("embed", "--merge", cwd=tmp_path), 4, "differ in normalize")
+    refused(in_process("embed", "--merge", cwd=tmp_path), 4, "differ in normalize")
 
 
 def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:

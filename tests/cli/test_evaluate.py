@@ -11,7 +11,7 @@ from PIL import Image
 from dinocli.cli.app import main
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.inputs import ReadOptions
-from tests.cli.commands import RANDOM, make_images, warm
+from tests.cli.commands import RANDOM, in_process, make_images, warm
 from tests.tasks.test_evaluate import names, write
 
 
@@ -45,10 +45,10 @@ def test_json_is_one_object_and_says_whether_the_difference_is_real(two: Path) -
 
 
 def test_errors_have_their_exit_codes(two: Path) -> None:
-    assert warm("evaluate", "none.npy", cwd=two).code == 4
-    assert warm("evaluate", "good.npy", "--groups", "folder", cwd=two).code == 2
-    assert warm("evaluate", "good.npy", "--labels", "none.csv", cwd=two).code == 3
-    nothing = warm("evaluate", cwd=two)
+    assert in_process("evaluate", "none.npy", cwd=two).code == 4
+    assert in_process("evaluate", "good.npy", "--groups", "folder", cwd=two).code == 2
+    assert in_process("evaluate", "good.npy", "--labels", "none.csv", cwd=two).code == 3
+    nothing = in_process("evaluate", cwd=two)
     assert nothing.code == 4
     assert "no finished run" in nothing.err
 
@@ -90,6 +90,6 @@ def test_the_range_changes_what_is_evaluated_and_what_it_is_compared_with(tmp_pa
 
 
 def test_a_feature_file_is_read_already(two: Path) -> None:
-    refused = warm("evaluate", "good.npy", "--range", "full", cwd=two)
+    refused = in_process("evaluate", "good.npy", "--range", "full", cwd=two)
     assert refused.code == 2
     assert "--range cannot change the features in good.npy" in refused.err

@@ -230,7 +230,9 @@ def test_what_cannot_be_written_is_6(images: Path, tmp_path: Path) -> None:
 def test_a_device_or_a_pipe_is_no_output(tmp_path: Path) -> None:
     """As root, a file renamed to it would replace /dev/null of the machine."""
     os.mkfifo(tmp_path / "pipe")
-    refused(warm("recipe", "copy", "grey", "pipe", "--force", cwd=tmp_path), 2, "pipe is neither a file nor a folder")
+    refused(
+        in_process("recipe", "copy", "grey", "pipe", "--force", cwd=tmp_path), 2, "pipe is neither a file nor a folder"
+    )
     assert (tmp_path / "pipe").is_fifo()
     with pytest.raises(UsageError, match="a device or a pipe"):
         write_atomic(tmp_path / "pipe", "text")

@@ -9,7 +9,7 @@ import pytest
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.artifacts.run_record import differing_sources
 from dinocli.cli.rerun import command_of
-from tests.cli.commands import Result, warm
+from tests.cli.commands import Result, in_process, warm
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +77,19 @@ def test_runs_without_a_repeatable_command_line_are_refused(
 def test_runs_are_listed_as_a_table_and_as_json(run: Path, tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text("{")
-    plain = warm("runs", run, tmp_path, cwd=tmp_path).out
+    plain = in_process("runs", run, tmp_path, cwd=tmp_path).out
     header, torn, whole = (line.split("\t") for line in plain.splitlines())
     assert header == ["run", "started", "status", "verdict", "keep", "images", "steps", "minutes", "MB"]
     assert torn[:3] == [str(tmp_path / "torn"), "", "damaged"]
     verdict = RunFolder(run).read()["outcome"]["verdict"]
     assert whole[0] == str(run)
     assert whole[2:7] == ["finished", verdict["outcome"], verdict["keep"], "12", "10"]
-    (_, found) = json.loads(warm("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
+    (_, found) = json.loads(in_process("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     assert (found["path"], found["bytes"], found["command"]) == (str(run), size, "pretrain")
-    assert warm("runs", "nowhere", cwd=tmp_path).code == 3
+    assert in_process("runs", "nowhere", cwd=tmp_path).code == 3
     (tmp_path / "none").mkdir()
-    assert "no runs in none: `dinocli finetune-ssl IMAGES`" in warm("runs", "none", cwd=tmp_path).err
+    assert "no runs in none: `dinocli finetune-ssl IMAGES`" in in_process("runs", "none", cwd=tmp_path).err
 
 
 def test_a_run_that_keeps_the_statistics_can_be_read(run: Path, tmp_path: Path) -> None:

@@ -140,4 +140,4 @@ def test_a_detector_answers_a_script(images: Path, tmp_path: Path) -> None:
     again = warm("segment", "--from", "out", "--out", "again", "--threshold", "0.2", "--json", cwd=tmp_path)
     assert again.code == 0, again.err
     assert json.loads(again.out)["method"]["parameters"]["threshold"] == 0.2
-    refused(warm("segment", images, "--from", "out", "--out", "x", cwd=tmp_path), 2, "--from out settles IMAGES")
+    refused(in_process("segment", images, "--from", "out", "--out", "x", cwd=tmp_path), 2, "--from out settles IMAGES")
