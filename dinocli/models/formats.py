@@ -70,15 +70,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     tensors = load_safetensors(path) if path.suffix == ".safetensors" else _only_tensors(_load_pickle(path))
     if not tensors:
-        ours = path.parent.name == "checkpoints" and (path.parent.parent / "run.json").is_file()
-        give = "give the folder of the run, or adapted/ in it" if ours else "give a file with a state dict"
-        raise WeightsError(f"{path}: {'a checkpoint to resume from' if ours else 'holds no tensors'}: {give}")
+        raise WeightsError(f"{path}: {_without_state_dict(path)}")
     if not are_transformers(tensors):
         return tensors
     try:
         return official_names(tensors)
     except WeightsError as error:
         raise WeightsError(f"{path}: weights of the transformers library: {error}") from error
+
+
+def _without_state_dict(path: Path) -> str:
+    """Say what a file without a state dict is, and what to give instead."""
+    run = path.parent.parent
+    if path.parent.name != "checkpoints" or not (run / "run.json").is_file():
+        return "holds no tensors: give a file with a state dict"
+    folders = [str(given) for given, held in ((run, "backbone"), (run / "adapted", "")) if (given / held).is_dir()]
+    give = f"give {' or '.join(folders)}" if folders else f"{run} has no weights yet: continue the run with --resume"
+    return f"a checkpoint of a run: {give}"
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 _COLLAPSE_SHARE = 0.5
 
 # If all of 5 images improve, p = 2 * 0.5^5 = 6 %; with 6 it is 3 %.
-_MIN_PAIRS = 6
+MIN_PAIRS = 6
 
 # Tested images of synthetic defects: with fewer, a kind has hardly more images than its five examples.
 _MIN_DEFECTS = 40
@@ -125,9 +125,9 @@ def judge(
     summary = summarize(start.scores, adapted.scores) if crops else shared_summary(start.values_N, adapted.values_N)
     if collapse := _collapse(start.scores, adapted.scores, same_network=same_network):
         return Verdict("worse", "start", collapse, summary)
-    if len(start.values_N) < _MIN_PAIRS:
+    if len(start.values_N) < MIN_PAIRS:
         few = f"{len(start.values_N)} probe images are too few to tell a difference from chance"
-        return Verdict("no different", "start", f"{few} ({_MIN_PAIRS} are needed).", summary)
+        return Verdict("no different", "start", f"{few} ({MIN_PAIRS} are needed).", summary)
     change = paired_bootstrap(start.values_N, adapted.values_N)
     trend = "increase" if change.low > 0 else "decrease" if change.high < 0 else ""
     what = f"Significant {trend} in" if trend else "No significant change in"

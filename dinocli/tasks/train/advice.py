@@ -3,7 +3,7 @@
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
-from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, Verdict
 
 FEW_IMAGES = 100
 
@@ -55,9 +55,9 @@ def next_steps(
             f"or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g}).",
         ]
     if distinct < FEW_IMAGES:
-        advice.append(
-            f"There are {distinct} distinct images: collect some hundreds, or stay with the original weights."
-        )
+        advice.append(f"Distinct images: {distinct}. Collect some hundreds, or stay with the original weights.")
+    if distinct < MIN_PAIRS:  # the scores say nothing
+        return advice
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
     cka = after.scores.cka_to_start
     unchanged = cka > UNCHANGED_CKA

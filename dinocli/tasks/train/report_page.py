@@ -135,10 +135,12 @@ def details(verdict: Verdict) -> str:
 def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:
     """Return the facts of the run: data, weights, steps, time and device."""
     recipe, result = plan.recipe, trained.result
-    if selection.best_step:
+    if not result.best:
+        adapted = "none"
+    elif selection.best_step:
         adapted = f"{'average of the student' if context.teacher else 'teacher'} after step {selection.best_step}"
     else:
-        adapted = "start with adapted batch-norm statistics, no training step" if result.best else "none"
+        adapted = "start with adapted batch-norm statistics, no training step"
     if selection.alpha < 1:
         adapted += f", interpolated with the start (alpha {selection.alpha:g})"
     ended = f" ({result.early_end})" if result.early_end else ""

@@ -78,7 +78,7 @@ def report(
         save_backbone(folder.backbone, selection.adapted, _adapted_info(context, selection), context.preprocess)
     else:
         save_backbone(folder.backbone, context.backbone, context.info, context.preprocess)
-        if selection.best_step and not trained.result.stop_reason:
+        if trained.result.best and selection.best_step and not trained.result.stop_reason:
             save_backbone(folder.adapted, selection.adapted, _adapted_info(context, selection), context.preprocess)
     advice = next_steps(
         selection.verdict,

@@ -77,7 +77,9 @@ class Selection:
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
     """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe."""
     result, probe = trained.result, trained.holdout_probe
-    best = result.best if trained.best.is_file() else None
+    best = result.best
+    if not best and len(result.probe_results) > 1 and not result.stop_reason:
+        return _nothing_usable(context, trained)
     adapted, alpha, tried = context.backbone, 1.0, list[tuple[float, float]]()
     if best:
         adapted = adapted_backbone(context.backbone, trained.best, probe)
@@ -114,6 +116,40 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         neighbours=max(sides, labelled_sides, key=lambda some: len(some.rows)),
         judged=f"On {images}.",
     )
+
+
+def _nothing_usable(context: TrainContext, trained: Trained) -> Selection:
+    """Keep the start of a run of which no probe was a candidate, by the first and the last probe of the guard."""
+    probe, (start, *_, last) = trained.guard_probe, trained.result.probe_results
+    context.reporter.warn("training gave no usable features")
+    return Selection(
+        verdict=unusable(start, last, probe.score),
+        adapted=context.backbone,
+        best_step=last.step,
+        alpha=1.0,
+        tried=[],
+        lines=score_lines(start, None, last, probe.score),
+        labelled=[],
+        after=last,
+        sides=NOTHING,
+        neighbours=NOTHING,
+        judged=f"On {len(probe.indices)} images of the guard.",
+    )
+
+
+def unusable(start: ProbeResult, last: ProbeResult, score: SelectionScore = CROP_QUADRANT) -> Verdict:
+    """Judge training of which no probe was a candidate (`collapse.best_of`): the start is kept.
+
+    Args:
+        start: First probe result of the guard.
+        last: Last one.
+        score: Selection score of the run.
+    """
+    verdict = judge(start, last, score=score)
+    if verdict.outcome == "worse":
+        return verdict
+    lost = f"RankMe fell below half of an earlier probe, to {last.scores.rankme:.1f}: a collapse."
+    return replace(verdict, outcome="worse", keep="start", reason=lost)
 
 
 def measured(probe: Probe, backbone: Backbone, step: int) -> Measured:

@@ -30,6 +30,7 @@ from dinocli.models.trainable import check_trainable
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
+from dinocli.quality.verdict import MIN_PAIRS
 from dinocli.tasks.inputs import preprocess_of, survey_images
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
@@ -91,6 +92,8 @@ def setup(
         distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
+    if distinct < MIN_PAIRS:
+        reporter.warn(f"distinct images: {distinct}, too few to learn from and to judge; collect some hundreds")
     facts = facts_of(len(store), backbone, info, world, distinct)
     reporter.stage("choosing precision and kernels")
     context = TrainContext(

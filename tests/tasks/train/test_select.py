@@ -14,7 +14,7 @@ from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
-from dinocli.tasks.train.select import Trained, final_verdict, judged_images, student_kept
+from dinocli.tasks.train.select import Trained, final_verdict, judged_images, student_kept, unusable
 from tests.engine.learners import tiny_recipe
 
 
@@ -70,6 +70,20 @@ def test_a_stopped_run_keeps_the_start_however_good_its_best_probe() -> None:
     assert verdict.reason == "The guard stopped the run at step 30: the loss went away."
 
 
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (probed(30, float("nan"), finite=False), "features that are not finite"),
+        (probed(30, 0.9, rank=9.0), "RankMe (number of dimensions in use) fell to 45% of the start"),
+        (probed(30, 0.9, rank=11.0), "RankMe fell below half of an earlier probe, to 11.0: a collapse."),
+    ],
+)
+def test_training_without_a_usable_probe_is_worse_whatever_its_retrieval(last: ProbeResult, words: str) -> None:
+    verdict = unusable(probed(0, 0.5), last)
+    assert (verdict.outcome, verdict.keep) == ("worse", "start")
+    assert words in verdict.reason
+
+
 def test_a_frozen_teacher_gives_the_verdict_its_words() -> None:
     verdict = final_verdict(result(), probed(0, 0.503), None, probed(30, 0.702), TEACHER_NEIGHBOURS)
     assert verdict.reason.startswith("Significant increase in nearest neighbours shared with the teacher")
@@ -110,7 +124,7 @@ BETTER, SAME, WORSE = (
         (SAME, 500, 30, 0.9, 0.5, "The last probe was the best: train for longer (--steps 90)"),
         (SAME, 500, 20, 0.5, 0.5, "went too far: lower the learning rate (--set optim.lr=0.0003)"),
         (WORSE, 500, 20, 0.999, 0.5, "went too far"),
-        (SAME, 40, 20, 0.9, 0.5, "40 distinct images"),
+        (SAME, 40, 20, 0.9, 0.5, "Distinct images: 40."),
         (SAME, 500, 20, 0.9, 0.95, "give the labels with --labels"),
         (SAME, 500, 20, 0.9, 0.5, "Look at views.png"),
     ],
@@ -123,6 +137,11 @@ def test_a_no_comes_with_what_to_try_next(
     assert any(words in sentence for sentence in found)
     assert "views.png" in found[-1]
     assert len(found) <= 3
+
+
+def test_with_too_few_images_for_a_verdict_the_only_advice_is_to_collect_more() -> None:
+    found = next_steps(SAME, result(probed(0, 1.0)), tiny_recipe(), distinct=1, after=moved(20, 0.0))
+    assert found == ["Distinct images: 1. Collect some hundreds, or stay with the original weights."]
 
 
 def test_labels_that_were_given_are_not_asked_for() -> None:

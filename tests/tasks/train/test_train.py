@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
-from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dinocli.engine.loop import STALLED, run_probe
 from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import Costs
@@ -148,8 +148,34 @@ def test_trained_weights_that_the_verdict_does_not_keep_are_in_adapted(said: tup
     adapted, _, preprocess = load_backbone(str(result.folder / "adapted"))
     assert all(torch.equal(best[f"model.{key}"], value) for key, value in adapted.model.state_dict().items())
     assert preprocess == load_backbone(str(result.folder))[2]
-    with pytest.raises(WeightsError, match="a checkpoint to resume from: give the folder of the run"):
-        load_backbone(str(result.folder / "checkpoints" / "best.pt"))
+    best_path = str(result.folder / "checkpoints" / "best.pt")
+    with pytest.raises(WeightsError, match=f"a checkpoint of a run: give {result.folder} or {result.folder}/adapted$"):
+        load_backbone(best_path)
+
+
+def test_a_checkpoint_as_weights_names_only_folders_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "run.json").write_text("{}")
+    save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"step": 1})
+    with pytest.raises(WeightsError, match=f"a checkpoint of a run: {tmp_path} has no weights yet: continue the run"):
+        load_backbone(str(tmp_path / "checkpoints" / "last.pt"))
+    (tmp_path / "backbone").mkdir()
+    with pytest.raises(WeightsError, match=f"a checkpoint of a run: give {tmp_path}$"):
+        load_backbone(str(tmp_path / "checkpoints" / "last.pt"))
+
+
+def test_a_run_whose_last_weights_are_not_finite_is_worse_and_keeps_the_start(few: Path, tmp_path: Path) -> None:
+    ears = Ears()
+    settings = [*SHORT, "run.steps=2", "optim.lr=1e30", "optim.head_warmup=0", "optim.lr_warmup=0"]
+    ended = train(job(few, tmp_path / "run", settings), ears)
+    assert ended is not None
+    assert (ended.verdict.outcome, ended.verdict.keep, ended.best_step) == ("worse", "start", 2)
+    assert "not finite" in ended.verdict.reason
+    assert "went too far" in " ".join(ended.advice)
+    assert ears.warnings[-1] == "training gave no usable features"
+    assert all(score["adapted"] is None for score in run_json(ended.folder)["outcome"]["scores"])
+    assert not (ended.folder / "adapted").exists()
+    assert "got worse" in (ended.folder / "report.html").read_text()
 
 
 def test_every_step_is_written_down_once(learnt: TrainResult) -> None:
