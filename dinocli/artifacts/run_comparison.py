@@ -16,6 +16,9 @@ _ADVICE = "name folders of runs; `dinocli runs` lists them"
 _IGNORED_SETTINGS = ("run.seed", "run.threads", "run.save_every", "run.log_every", "description")
 """Settings that `differing_settings` leaves out; `cautions` covers the seed."""
 
+_CROP_SETTINGS = ("global_scale", "ratio", "hflip", "vflip", "rot90")
+"""Settings of the section `views` that the crops of the probes follow."""
+
 
 @dataclass(frozen=True)
 class RunScore:
@@ -78,6 +81,15 @@ class ComparedRun:
     def selection_score(self) -> str:
         """Key of the score that decides the verdict; empty without scores."""
         return next(iter(self.scores), "")
+
+    @property
+    def measured_by(self) -> str:
+        """What label-free scores are measured on besides the images: sample, crops and reading, as JSON."""
+        data, views, guard = (self.settings.get(name, {}) for name in ("data", "views", "guard"))
+        sample = guard.get("probe_images")
+        reading = {key: value for key, value in data.items() if key not in ("cache", "workers", "max_bad")}
+        crops = {key: views.get(key) for key in _CROP_SETTINGS}
+        return json.dumps([self.seed, min(sample, self.images) if isinstance(sample, int) else sample, reading, crops])
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data, without curve and settings."""
@@ -188,7 +200,8 @@ _CAUTIONS: tuple[tuple[Callable[[ComparedRun], object], str], ...] = (
         "The runs began with different weights: compare the adapted scores, not the changes",
     ),
     (
-        lambda run: (run.seed, run.settings.get("guard", {}).get("probe_images")),
-        "The runs were measured on different samples of the images (run.seed or guard.probe_images differs)",
+        lambda run: run.measured_by,
+        "The runs were measured on different samples, crops or readings of the images (run.seed, guard.probe_images, "
+        "views or data differ): compare each with its own start, not with one another",
     ),
 )

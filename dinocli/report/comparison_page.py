@@ -73,6 +73,8 @@ def lead(comparison: RunComparison) -> str:
         return "These runs were not measured on the same images, so that no run comes first."
     columns = ["labelled"] if all(run.labelled for run in ended) else []
     for kind in [*columns, "scores"]:
+        if kind == "scores" and len({run.measured_by for run in ended}) > 1:
+            return "These runs were not measured alike, so that no run comes first."
         shared = set.intersection(*(set(getattr(run, kind)) for run in ended))
         of_first = [ended[0].selection_score] if kind == "scores" else ended[0].labelled  # other scores choose nothing
         key = next((key for key in of_first if key in shared), "")

@@ -80,11 +80,20 @@ def test_incomparable_runs_are_noted(tmp_path: Path) -> None:
     images = leave_run(tmp_path / "images", -2.5, inputs_hash="xyz")
     start = leave_run(tmp_path / "start", -2.5, weights={"name": "other", "sha256": "6" * 64})
     seed = leave_run(tmp_path / "seed", -2.5, "run.seed=7")
-    for other, word in ((images, "different images"), (start, "different weights"), (seed, "different samples")):
+    crops = leave_run(tmp_path / "crops", -2.5, "views.global_scale=[0.9,1]")
+    others = ((images, "different images"), (start, "different weights"), (seed, "samples, crops"), (crops, "views"))
+    for other, word in others:
         (note,) = compare_runs((one, other)).notes
         assert word in note
     assert "no run comes first" in lead(compare_runs((one, images)))
     assert "no run comes first" in lead(compare_runs((one, seed)))
+    unlabelled = [leave_run(tmp_path / name, -2.5, setting, accuracy=None) for name, setting in SAMPLES.items()]
+    assert "not measured alike" in lead(compare_runs((unlabelled[0], unlabelled[1])))
+    assert "have the same" in lead(compare_runs((unlabelled[1], unlabelled[2]))), "all 24 images"
+    assert "k-NN" in lead(compare_runs((one, crops))), "labels are measured on whole images"
+
+
+SAMPLES = {f"probe{count}": f"guard.probe_images={count}" for count in (10, 100, 200)}
 
 
 def test_a_run_that_has_not_ended_is_shown_without_a_verdict(tmp_path: Path) -> None:
