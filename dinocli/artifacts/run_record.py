@@ -103,9 +103,11 @@ def check_repeatable(record: Mapping[str, Any]) -> None:
 
 
 def differing_sources(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Return which inputs of two runs differ: `images` (names, sizes, times), `weights` (SHA-256)."""
+    """Return which inputs of two runs differ: images (names, sizes, times), weights, teacher (SHA-256)."""
+    teachers = [(record.get("teacher") or {}).get("sha256") for record in (first, second)]
     same = {
         "images": first["inputs_hash"] == second["inputs_hash"],
         "weights": first["weights"]["sha256"] == second["weights"]["sha256"],
+        "weights of the teacher": teachers[0] == teachers[1],
     }
     return [name for name, equal in same.items() if not equal]

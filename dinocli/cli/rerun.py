@@ -1,9 +1,10 @@
 """`dinocli rerun`: run the command line of an earlier run again, with its resolved recipe."""
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ DROPPED_OPTIONS = ("--out", "-o", "--minutes", "--recipe", "-r", "--set", "-s", 
 DROPPED_FLAGS = ("--resume", "--force", "--json", "--quiet", "-q", "--debug")
 """Parts of the recorded command line that a rerun does not repeat: the resolved recipe has the values of `max` and
 `auto`, and a recipe file may be gone."""
+_SHORT = re.compile(r"-[0qn]*([ors])(.*)", re.DOTALL)
+"""A short option, perhaps in one word with flags before it and its value (`-qsrun.steps=5`)."""
 
 
 def rerun(
@@ -76,11 +79,14 @@ def command_of(argv: Sequence[str], recipe: Path, out: Path, *, minutes: bool) -
         minutes: The run had a time budget. Its recipe holds the reduced probes, which must not be reduced again.
     """
     probes: list[str] = ["--set", "guard.max_share=1"] if minutes else []
-    return [
-        *without_options(argv[1:], DROPPED_OPTIONS, DROPPED_FLAGS),
-        "--recipe",
-        str(recipe),
-        *probes,
-        "--out",
-        str(out),
-    ]
+    command, *arguments = argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # after it there are names only
+    repeated = without_options([*_separated(arguments[:end])], DROPPED_OPTIONS, DROPPED_FLAGS)
+    return [command, "--recipe", str(recipe), *probes, "--out", str(out), *repeated, *arguments[end:]]
+
+
+def _separated(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield short options and their values as words of their own, without flags that were joined with them."""
+    for argument in arguments:
+        joined = _SHORT.fullmatch(argument)
+        yield from filter(None, (f"-{joined[1]}", joined[2])) if joined else (argument,)

@@ -41,6 +41,7 @@ def test_a_rerun_warns_if_the_images_have_changed() -> None:
     one = {"inputs_hash": "a", "weights": {"sha256": "b"}}
     assert differing_sources(one, one) == []
     assert differing_sources(one, {"inputs_hash": "c", "weights": {"sha256": "d"}}) == ["images", "weights"]
+    assert differing_sources({**one, "teacher": {"sha256": "e"}}, one) == ["weights of the teacher"]
 
 
 def test_the_command_line_of_a_rerun() -> None:
@@ -48,10 +49,13 @@ def test_the_command_line_of_a_rerun() -> None:
         "pretrain @list.txt -o old --minutes 9 --minutes=9 --steps 40 -s views.hflip=0 --json -q --resume --device cpu "
         "--batch-size max --recipe=gone.toml --labels folder"
     )
-    kept = ["pretrain", "@list.txt", "--device", "cpu", "--labels", "folder"]
+    kept = ["@list.txt", "--device", "cpu", "--labels", "folder"]
     last = ["--recipe", "/runs/a/recipe.toml", "--set", "guard.max_share=1", "--out", "/new"]
     words = command_of(["dinocli", *given.split()], Path("/runs/a/recipe.toml"), Path("/new"), minutes=True)
-    assert words == [*kept, *last]
+    assert words == ["pretrain", *last, *kept]
+    given = "pretrain images --nodata -9 -qsrun.steps=5 -ruser.toml -oold -qs views.hflip=0 -- --out -q"
+    words = command_of(["dinocli", *given.split()], Path("/r.toml"), Path("/new"), minutes=False)
+    assert words[5:] == ["images", "--nodata", "-9", "--", "--out", "-q"]
 
 
 @pytest.mark.parametrize(
