@@ -26,7 +26,11 @@ OS_ERROR_ADVICE = {
 }
 
 MEMORY_ADVICE = {
-    **dict.fromkeys(("finetune-ssl", "pretrain", "embed", "classify", "evaluate"), "use a smaller --batch-size"),
+    **dict.fromkeys(("embed", "classify", "evaluate"), "use a smaller --batch-size"),
+    **dict.fromkeys(
+        ("finetune-ssl", "pretrain"),
+        "use a smaller --batch-size, smaller views (--set views.global_size) or a smaller --model",
+    ),
     "cluster": "group fewer images (--dry-run prints the memory), or embed them first with a smaller --batch-size",
     "segment": "use a smaller --size, or --tile",
 }

@@ -126,7 +126,7 @@ def training(
         int | None, opt.training("--steps", "Optimizer steps.", min=1, show_default="from the number of images")
     ] = None,
     minutes: Annotated[
-        float, opt.training("--minutes", "Time limit of the whole command, minutes; 0: none.", min=0.0)
+        float, opt.training("--minutes", "Time limit of the whole command, minutes; 0: none.", min=0.0, max=1e6)
     ] = 0.0,
     batch_size: Annotated[
         Any,

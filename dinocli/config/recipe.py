@@ -86,7 +86,7 @@ class Data(Section):
 class Views(Section):
     global_size: Auto | Pixels = Field(description="pixels, side of the two global views")
     local_size: Auto | Pixels = Field(description="pixels, side of the local views")
-    local_count: Auto | Annotated[int, Field(ge=0)] = Field(description="number of local views per image")
+    local_count: Auto | Annotated[int, Field(ge=0, le=1000)] = Field(description="number of local views per image")
     global_scale: Scale = Field(description="area of a global view as a fraction of the image, smallest and largest")
     local_scale: Scale = Field(description="area of a local view as a fraction of the image, smallest and largest")
     ratio: Interval = Field(description="aspect ratio (width / height) of the crop, smallest and largest")
@@ -165,7 +165,7 @@ class Loss(Section):
 class Optim(Section):
     lr: Auto | NonNegative = Field(description="peak learning rate of the backbone, absolute (no batch rule applied)")
     head_lr: Auto | NonNegative = Field(description="peak learning rate of the head, absolute")
-    min_lr: NonNegative = Field(description="learning rate at the last step, cosine")
+    min_lr: NonNegative = Field(description="learning rate at the last step, cosine; a lower peak stays constant")
     lr_warmup: Fraction = Field(description="fraction of the run over which the learning rate rises to its peak")
     layer_decay: Auto | Share = Field(
         description="layer-wise learning rate decay: factor from each layer to the one before; 1 is off"
@@ -192,7 +192,7 @@ class Optim(Section):
 
 class Run(Section):
     steps: Auto | Annotated[int, Field(ge=1)] = Field(description="optimizer steps; all schedules scale with it")
-    batch_size: Auto | Literal["max"] | Annotated[int, Field(ge=2)] = Field(
+    batch_size: Auto | Literal["max"] | Annotated[int, Field(ge=2, le=1_000_000)] = Field(
         description="images per step, over all processes; auto: by the number of images, at most what fits into "
         "memory; max: the most that fits, at most half of the images"
     )

@@ -14,14 +14,17 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 MAX_INTEGER = 2**31 - 1
-"""Largest integer setting: steps, images, pixels, seeds."""
+"""Largest integer setting: steps, images, seeds."""
+
+MAX_VIEW_PIXELS = 1 << 14
+"""Largest side of a view, pixels."""
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False)]  # float32 has neither 1e-50 nor 1e50
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
-Pixels = Annotated[int, Field(ge=16)]
+Pixels = Annotated[int, Field(ge=16, le=MAX_VIEW_PIXELS)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 PerView = tuple[Fraction, Fraction, Fraction]

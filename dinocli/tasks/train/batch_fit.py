@@ -134,10 +134,16 @@ def _out_of_memory_advice(context: TrainContext, recipe: Recipe) -> str:
     batch, parts = int(recipe.run.batch_size), _parts(context.world, recipe)
     most = max(parts, batch // 2 // parts * parts)
     if context.world.size == 1:
-        with contextlib.suppress(Exception):  # where two images do not fit either, half is as good an answer
-            most = min(most, max(parts, measure_memory(context, recipe).fits(parts)))
+        try:
+            most = min(most, measure_memory(context, recipe).fits(parts))
+        except Exception as error:
+            most = 0 if is_out_of_memory(error) else most
     if most >= batch or most < 2:
-        return f"out of memory with {batch} images: use smaller views (--set views.global_size=96) or a smaller --model"
+        return (
+            f"out of memory, also with the smallest batch: use smaller views (--set views.global_size; now "
+            f"{recipe.views.global_size}), a smaller head (--set head.out_dim; now {recipe.head.out_dim}) or a smaller "
+            "--model"
+        )
     return f"out of memory with {batch // parts} images at once: {batch_size_advice(recipe, most, parts)}"
 
 

@@ -50,7 +50,9 @@ def make_plan(context: TrainContext) -> TrainPlan:
     Returns:
         The plan; the reporter gets a line on what fits.
     """
-    plan = TrainPlan(context.recipe, labelled_images(context.labels))
+    plan, batch = TrainPlan(context.recipe, labelled_images(context.labels)), int(context.recipe.run.batch_size)
+    if batch > context.count and not context.resumed:
+        context.reporter.warn(f"a step repeats images: --batch-size {batch}, and there are {context.count} images")
     if context.options.minutes and not context.resumed:
         loader = context.loader(context.recipe)
         context.reporter.stage("timing a few steps")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -121,6 +121,23 @@ def test_missing_memory_names_what_fits(
         raise error
     with pytest.raises(ValueError, match="another"), advising_batch_size(asked, asked.recipe):
         raise ValueError("another")
+
+
+@pytest.mark.parametrize("measured", [MemoryError(), StepMemory(100, 200, 190)])
+def test_no_batch_size_is_named_where_none_fits(
+    context: TrainContext, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: Any) -> StepMemory:
+        if isinstance(measured, MemoryError):
+            raise measured
+        return cast(StepMemory, measured)
+
+    monkeypatch.setattr(batch_fit, "measure_memory", measure)
+    asked = asking(context, 24)
+    words = r"smallest batch: .*global_size.*out_dim"
+    with pytest.raises(OutOfMemory, match=words) as caught, advising_batch_size(asked, asked.recipe):
+        raise MemoryError
+    assert "--batch-size" not in str(caught.value)
 
 
 def test_a_run_that_runs_out_of_memory_says_so(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,13 @@ def plan_of(
     return make_plan(replace(context, options=options, reporter=ears, started=time.monotonic())), ears
 
 
+def test_a_batch_of_more_images_than_there_are_is_a_warning(context: TrainContext) -> None:
+    for batch, warnings in ((13, ["a step repeats images: --batch-size 13, and there are 12 images"]), (12, [])):
+        ears, recipe = Ears(), with_values(context.recipe, {"run.batch_size": batch})
+        make_plan(replace(context, recipe=recipe, reporter=ears))
+        assert ears.warnings == warnings
+
+
 def test_minutes_are_at_most_what_the_recipe_plans(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, ears = plan_of(context, monkeypatch, 60.0, step=1.0, forward=0.01)
     assert plan.recipe == context.recipe
