@@ -58,10 +58,11 @@ class StepSchedule:
     def at(self, step: int) -> StepValues:
         """Return the values at a step, from 0."""
         optim, dino, steps = self._optim, self._dino, self.steps
-        lr_schedule = partial(warmup_cosine, step, warmup=self.lr_warmup, steps=steps, end=optim.min_lr)
+        lr, head_lr = float(optim.lr), float(optim.head_lr)
+        lr_schedule = partial(warmup_cosine, step, warmup=self.lr_warmup, steps=steps)
         return StepValues(
-            lr=lr_schedule(begin=self.head_warmup, peak=float(optim.lr)),
-            head_lr=lr_schedule(begin=0, peak=float(optim.head_lr)),
+            lr=lr_schedule(begin=self.head_warmup, peak=lr, end=min(optim.min_lr, lr)),
+            head_lr=lr_schedule(begin=0, peak=head_lr, end=min(optim.min_lr, head_lr)),
             weight_decay=cosine(step, steps, optim.weight_decay, float(optim.weight_decay_end)),
             student_temp=dino.student_temp,
             teacher_temp=linear(step, self.temp_warmup, dino.warmup_teacher_temp, dino.teacher_temp),

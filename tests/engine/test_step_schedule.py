@@ -71,3 +71,9 @@ def test_values_stay_in_their_bounds(steps: int) -> None:
         assert 0 < now.head_lr <= 0.2
         assert 0.99 <= now.momentum < 1.0, "at 1 the teacher would learn nothing"
         assert (now.lr > 0) == now.backbone_learns
+
+
+def test_a_peak_below_the_last_learning_rate_stays() -> None:
+    values = every(plan("run.steps=10", "optim.lr=0", "optim.head_lr=1e-7", "optim.lr_warmup=0"))
+    assert {now.lr for now in values} == {0.0}
+    assert [now.head_lr for now in values] == pytest.approx([1e-7] * 10)
