@@ -38,8 +38,8 @@ class BadLimit:
         if len(bad) >= self.total:
             raise DataError(f"none of {self.total} images can be read ({first}); check the folder and the format")
         raise DataError(
-            f"{len(bad)} of {self.total} images cannot be read, more than --max-bad {self.spec} ({first}); "
-            "leave them out or raise --max-bad"
+            f"at least {len(bad)} of {self.total} images cannot be read, --max-bad {self.spec} allows {self.max_bad} "
+            f"({first}); leave them out or raise --max-bad"
         )
 
 

@@ -119,6 +119,8 @@ class Checkpointer:
                 learner.updater.scaler.load_state_dict(payload["scaler"])
             step, seconds = int(payload["step"]), float(payload["seconds"])
             monitor.restore(payload["guard"], step)
+            if monitor.best and not self.best.is_file():
+                raise ValueError(f"{self.best.name} beside it is missing")
             learner.warmup.restore(payload["warmup"])
             if learner.frozen_teacher:
                 learner.frozen_teacher.restore(payload["frozen_teacher"])

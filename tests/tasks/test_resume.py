@@ -1,6 +1,7 @@
 """A run that was killed and resumed ends bit-equal to one that was not, with one process and with two."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dinocli.engine.checkpoint import load_checkpoint
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, WeightsError
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.shortcuts import FEW_PICTURES, replace_values
@@ -216,6 +217,17 @@ def test_two_processes_share_the_gradients_of_a_part_that_begins_late(images: Pa
 def test_a_finished_run_is_not_resumed(images: Path, whole: dict[int, Path]) -> None:
     with pytest.raises(UsageError, match="this run is finished already"):
         train(job(images, whole[1], LONG, resume=True))
+
+
+def test_a_checkpoint_without_the_best_weights_is_not_resumed(
+    images: Path, whole: dict[int, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole[1], out)
+    (out / "run.json").write_text(json.dumps({**json.loads((out / "run.json").read_text()), "status": "interrupted"}))
+    (out / "checkpoints" / "best.pt").unlink()
+    with pytest.raises(WeightsError, match=r"last\.pt cannot be used \(best\.pt beside it is missing\); delete it"):
+        train(job(images, out, LONG, resume=True))
 
 
 @pytest.fixture
