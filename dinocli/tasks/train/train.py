@@ -20,6 +20,7 @@ from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.step_profile import ProfiledLoader
 from dinocli.errors import Interrupted, TrainingStopped
 from dinocli.progress import LogReporter, ProgressReporter
+from dinocli.stored import json_safe
 from dinocli.tasks.train.batch_fit import advising_batch_size, fit_batch_to_memory
 from dinocli.tasks.train.budget import TrainPlan, make_plan, seconds_to_train
 from dinocli.tasks.train.manifest import begin_folder, make_manifest
@@ -150,7 +151,8 @@ def loop_options(plan: TrainPlan, first_step: int, seconds_before: float, max_se
 
 def _close(folder: RunFolder, manifest: dict[str, Any], result: TrainResult, *, stopped: bool) -> None:
     status = "stopped" if stopped else "finished"
-    folder.write({**manifest, "status": status, "seconds": round(result.seconds, 1), "outcome": result.to_dict()})
+    outcome = json_safe(result.to_dict())
+    folder.write({**manifest, "status": status, "seconds": round(result.seconds, 1), "outcome": outcome})
     if not stopped:
         mark_latest(folder)
 

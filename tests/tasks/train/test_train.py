@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dinocli.engine.loop import STALLED, run_probe
+from dinocli.engine.loop import STALLED, Trainer, run_probe
 from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import Costs
 from dinocli.errors import DinocliError, Interrupted, TrainingStopped, WeightsError
@@ -164,10 +164,17 @@ def test_a_checkpoint_as_weights_names_only_folders_that_are_there(tmp_path: Pat
         load_backbone(str(tmp_path / "checkpoints" / "last.pt"))
 
 
-def test_a_run_whose_last_weights_are_not_finite_is_worse_and_keeps_the_start(few: Path, tmp_path: Path) -> None:
+def test_a_run_whose_last_weights_are_not_finite_is_worse_and_keeps_the_start(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(trainer: Trainer, step: int) -> None:
+        for parameter in trainer.learner.teacher.backbone.parameters():
+            parameter.data.fill_(float("nan"))
+        run_probe(trainer, step)
+
+    monkeypatch.setattr("dinocli.engine.loop.run_probe", broken)
     ears = Ears()
-    settings = [*SHORT, "run.steps=2", "optim.lr=1e30", "optim.head_warmup=0", "optim.lr_warmup=0"]
-    ended = train(job(few, tmp_path / "run", settings), ears)
+    ended = train(job(few, tmp_path / "run", [*SHORT, "run.steps=2", "guard.every=1"]), ears)
     assert ended is not None
     assert (ended.verdict.outcome, ended.verdict.keep, ended.best_step) == ("worse", "start", 2)
     assert "not finite" in ended.verdict.reason
