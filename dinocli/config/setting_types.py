@@ -13,6 +13,13 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _in_float32(value: float) -> float:
+    """Reject numbers that are infinite or 0 in float32."""
+    if value and not 1e-30 <= value <= 1e30:
+        raise ValueError("write a number between 1e-30 and 1e30")
+    return value
+
+
 MAX_INTEGER = 2**31 - 1
 """Largest integer setting: steps, images, seeds."""
 
@@ -21,8 +28,8 @@ MAX_VIEW_PIXELS = 1 << 14
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False)]  # float32 has neither 1e-50 nor 1e50
-NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_in_float32)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_in_float32)]
 Interval = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 Pixels = Annotated[int, Field(ge=16, le=MAX_VIEW_PIXELS)]
 Share = Annotated[float, Field(gt=0, le=1)]
