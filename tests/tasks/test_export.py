@@ -58,8 +58,10 @@ def tiny(weights: str, name: str, options: dict[str, Any], size: int) -> Source:
 def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_path: Path) -> None:
     backbone, _, _ = load_backbone(weights, FOUR_BLOCKS)
     images = torch.randn(2, 3, 96, 96)
+    random_state = torch.get_rng_state()
     folder = export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "folder")))
     file = export(ExportOptions(weights, FOUR_BLOCKS, "safetensors", str(tmp_path / "f.safetensors")))
+    assert torch.equal(torch.get_rng_state(), random_state), "the caller's random numbers"
     plain = timm.create_model(FOUR_BLOCKS, num_classes=0)
     plain.load_state_dict(load_file(tmp_path / "f.safetensors"))
     with torch.no_grad():

@@ -101,6 +101,7 @@ def _opened(options: ExportOptions, reporter: ProgressReporter) -> WholeGraph:
     return WholeGraph(source, options.with_preprocessing, saved)
 
 
+@torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of the file
 def _write(path: Path, kind: str, whole: WholeGraph) -> float:
     """Write the file or folder, and return the difference of its features, read back, to the original network."""
     source = whole.source
