@@ -4,7 +4,15 @@
 
 FOLDER contains `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and optionally
 `reference/` (good images that are not in `test`). Features of every image are cached, finished rows are saved in --out.
-Masks are compared at image resolution, without the edge-aware filter (`--no-refine`).
+Masks are compared at image resolution, without the edge-aware filter (`--no-refine`). Sources of the real sets:
+
+    ball screws        github.com/2Obe/BSData; CC BY-SA 4.0
+    magnetic tiles     github.com/abin24/Magnetic-tile-defect-datasets.; no licence stated
+    asphalt            github.com/JeromeWynne/CrackForest-dataset, label 2 (crack) of its masks; non-commercial research
+    asphalt quarters   the same images cut into quarters; good ones have no label above 1
+    printed circuits   github.com/tangsanli5201/DeepPCB, group 12100: good ones are templates, masks are the pixels in
+                       boxes where an image differs from its template; MIT
+    steel              github.com/DHW-Master/NEU_Seg, images with one kind of defect; no licence stated
 """
 
 import argparse

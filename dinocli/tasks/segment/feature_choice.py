@@ -61,10 +61,11 @@ class FittedFeatures:
 
     @property
     def summary(self) -> str:
-        """Number of synthetic defects that each kind of features detects, in one line."""
+        """Number of synthetic defects that each kind of features detects, and what counts as normal, in one line."""
         (name, count), *others = sorted(self.found.items(), key=lambda item: item[0] != self.fitted.features)
         compared = "".join(f", {other} ones {other_count.found}" for other, other_count in others)
-        return f"{name} features find {count.found} of {count.defects} synthetic defects{compared} (--features)"
+        normal = "" if self.fitted.scale.good else "; without --reference, a defect that most images have is normal"
+        return f"{name} features find {count.found} of {count.defects} synthetic defects{compared} (--features){normal}"
 
     @property
     def warning(self) -> str:

@@ -60,7 +60,8 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     assert facts["found_by_fine_features"] == fine
     assert facts.get("found_by_coarse_features") == (None if fine == 4 else coarse)
     count = coarse if chosen == "coarse" else fine
-    assert any(line.startswith(f"{chosen} features find {count} of 16 synthetic defects") for line in reporter.lines)
+    (line,) = [line for line in reporter.lines if line.startswith(f"{chosen} features find {count} of 16 synthetic")]
+    assert line.endswith("; without --reference, a defect that most images have is normal")
     said = [line for line in reporter.warnings if line.startswith(f"{count} of 16 synthetic defects")]
     assert len(said) == warned
     assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
@@ -72,7 +73,9 @@ def test_good_images_calibrate_both_features(images: Path, tmp_path: Path) -> No
     random = np.random.default_rng(1)
     for number in range(8):
         Image.fromarray(random.integers(100, 120, (48, 48), np.uint8)).save(good / f"{number}.png")
-    result = _run(images, tmp_path / "out", Ears(), reference=str(good))
+    reporter = Ears()
+    result = _run(images, tmp_path / "out", reporter, reference=str(good))
+    assert not any("is normal" in line for line in reporter.lines)
     facts = json.loads((tmp_path / "out" / "segment.json").read_text())["method"]["parameters"]
     assert facts == dict(result.method.parameters)
     assert (facts["features"], facts["threshold_rule"]) == ("both", "held-out maxima of good images")
