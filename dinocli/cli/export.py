@@ -18,7 +18,9 @@ EPILOG = examples(
 
 @grouped(terminal=terminal_options)
 def export(
-    out: Annotated[str, typer.Option("--out", "-o", metavar="PATH", help="File to write; a folder for timm.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="PATH", help="File to write; a folder for timm, transformers.")
+    ],
     weights: Annotated[
         str,
         typer.Argument(
@@ -30,8 +32,8 @@ def export(
         ),
     ] = "",
     format_: Annotated[
-        Literal["timm", "safetensors", "onnx", "torchscript"],
-        typer.Option("--format", "-f", help="timm is a folder, the others are files."),
+        Literal["timm", "transformers", "safetensors", "onnx", "torchscript"],
+        typer.Option("--format", "-f", help="timm and transformers are folders, the others files."),
     ] = "timm",
     model: opt.Model = None,
     with_preprocessing: Annotated[

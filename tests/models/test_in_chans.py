@@ -13,6 +13,7 @@ from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.config.preprocess import first_channels
 from dinocli.errors import WeightsError
 from dinocli.models.timm_folder import save_backbone
+from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
 
 NAME = "test_vit"  # and its first layer
@@ -76,3 +77,10 @@ def test_weights_of_other_channels_than_are_read_are_refused_with_the_option(of_
             load_backbone(str(tmp_path / "four.safetensors"), NAME, in_chans=wanted)
     same, _, _ = load_backbone(str(tmp_path / "four.safetensors"), NAME, in_chans=4)
     assert torch.equal(same.model.state_dict()[FIRST], backbone.model.state_dict()[FIRST])
+
+
+def test_transformers_folders_are_rgb_only(of_rgb: Path, tmp_path: Path) -> None:
+    backbone, info, _ = load_backbone(str(of_rgb), NAME, in_chans=4)
+    with pytest.raises(WeightsError, match="processors read RGB, these weights 4 channels: use --format timm"):
+        write_transformers(tmp_path / "out", backbone, plain_preprocess(info))
+    assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dinocli.errors import WeightsError
@@ -67,11 +67,11 @@ def renamed(model: Any, names: dict[str, str], layer: str, qkv: tuple[str, ...],
     return {key: value.contiguous() for key, value in found.items()}
 
 
-def write(folder: Path, tensors: dict[str, Tensor], kind: str, heads: int, side: int = 70) -> str:
+def write(folder: Path, tensors: dict[str, Tensor], kind: str, heads: int) -> str:
     folder.mkdir()
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": kind, "num_attention_heads": heads}))
-    about = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "crop_size": {"height": side, "width": side}}
+    about = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "crop_size": {"height": 70, "width": 70}}
     (folder / "preprocessor_config.json").write_text(json.dumps(about))
     return str(folder)
 
@@ -90,25 +90,20 @@ def whole_vit() -> tuple[Any, dict[str, Tensor], str]:
     return vit("vit.", "vit_tiny_patch16_224")
 
 
-def dinov2_tensors(model: Any) -> dict[str, Tensor]:
-    """Convert a DINOv2 of timm, with or without registers."""
-    found = renamed(model, DINOV2_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
-    if "embeddings.register_tokens" in found:
-        # In the library the class token has a position; in timm it is included in the token.
-        place = torch.randn(1, 1, 384)
-        found["embeddings.cls_token"] = found["embeddings.cls_token"] - place
-        found["embeddings.position_embeddings"] = torch.cat([place, found["embeddings.position_embeddings"]], dim=1)
-    return found | {"embeddings.mask_token": torch.zeros(1, 384)}
-
-
 def dinov2() -> tuple[Any, dict[str, Tensor], str]:
     model = scrambled(timm.create_model("dinov2_of_two_blocks", num_classes=0, img_size=70))
-    return model, dinov2_tensors(model), "dinov2"
+    found = renamed(model, DINOV2_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
+    return model, found | {"embeddings.mask_token": torch.zeros(1, 384)}, "dinov2"
 
 
 def registers() -> tuple[Any, dict[str, Tensor], str]:
     model = scrambled(timm.create_model("dinov2_reg4_of_two_blocks", num_classes=0, img_size=70))
-    return model, dinov2_tensors(model), "dinov2_with_registers"
+    found = renamed(model, DINOV2_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
+    # In the library the class token has a position; in timm it is included in the token.
+    place = torch.randn(1, 1, 384)
+    found["embeddings.cls_token"] = found["embeddings.cls_token"] - place
+    found["embeddings.position_embeddings"] = torch.cat([place, found["embeddings.position_embeddings"]], dim=1)
+    return model, found | {"embeddings.mask_token": torch.zeros(1, 384)}, "dinov2_with_registers"
 
 
 def dinov3() -> tuple[Any, dict[str, Tensor], str]:
@@ -154,44 +149,53 @@ def test_data_of_another_kind_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_network_of_uncommon_shapes_is_read_by_its_name(tmp_path: Path) -> None:
-    model = timm.create_model(TWO_BLOCKS, num_classes=0)
-    tensors = renamed(model, VIT_NAMES, "encoder.layer", APART, "patch_embeddings.projection")
-    folder = write(tmp_path / "out", tensors, "vit", model.blocks[0].attn.num_heads)
+@pytest.mark.parametrize(
+    "made",
+    [vit, dinov2, registers, dinov3],
+    ids=["vit", "dinov2", "registers", "dinov3"],
+)
+def test_an_exported_folder_is_read_back(made: Any, tmp_path: Path) -> None:
+    model, tensors, kind = made()
+    first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
+    done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "again")))
+    again = load_file(done.path / "model.safetensors")
+    assert set(again) == set(tensors) - {"pooler.dense.weight"}
+    config = json.loads((done.path / "config.json").read_text())
+    assert (config["model_type"], type(config.get("mlp_ratio", 4))) == (kind, int), "the library refuses 4.0"
+    about = json.loads((done.path / "preprocessor_config.json").read_text())
+    assert (about["image_mean"], about["size"]) == ([0.4, 0.5, 0.6], {"height": 70, "width": 70})
+    assert "AutoModel.from_pretrained" in done.card.read_text()
+
+
+def test_a_network_unknown_to_the_library_is_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("test_convnext").state_dict(), str(tmp_path / "w.safetensors"))
+    options = ExportOptions(str(tmp_path / "w.safetensors"), "test_convnext", "transformers", str(tmp_path / "out"))
+    with pytest.raises(WeightsError, match="has no place in the transformers library"):
+        export(options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_uncommon_shapes_is_exported_and_read_back_by_its_name(tmp_path: Path) -> None:
+    save_file(timm.create_model(TWO_BLOCKS, num_classes=0).state_dict(), str(tmp_path / "w.safetensors"))
+    folder = str(tmp_path / "out")
+    export(ExportOptions(str(tmp_path / "w.safetensors"), TWO_BLOCKS, "transformers", folder))
     with pytest.raises(WeightsError, match=r"out/model\.safetensors: the shapes do not tell .*--model"):
         load_backbone(folder)
     assert load_backbone(folder, TWO_BLOCKS)[1].name == TWO_BLOCKS
 
 
-OWN_CONFIGS: dict[str, dict[str, Any]] = {
-    "vit": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "patch_size": 16},
-    "dinov2": {"hidden_size": 384, "num_attention_heads": 6, "image_size": 70, "patch_size": 14},
-    "dinov2_with_registers": {"hidden_size": 384, "num_attention_heads": 6, "image_size": 70, "patch_size": 14},
-    "dinov3_vit": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_register_tokens": 4},
-}
-
-
-@pytest.mark.parametrize("kind", OWN_CONFIGS)
+@pytest.mark.parametrize("made", [vit, dinov2, registers, dinov3], ids=["vit", "dinov2", "registers", "dinov3"])
 @pytest.mark.filterwarnings("ignore")  # of another library
-def test_a_folder_of_the_library_gives_its_features(kind: str, tmp_path: Path) -> None:
+def test_features_are_those_of_the_library_both_ways(made: Any, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    config = transformers.AutoConfig.for_model(kind, num_hidden_layers=2, **OWN_CONFIGS[kind])
-    theirs = scrambled(transformers.AutoModel.from_config(config))
+    model, tensors, kind = made()
+    first = write(tmp_path / "hf", tensors, kind, model.blocks[0].attn.num_heads)
+    done = export(ExportOptions(first, format="transformers", out=str(tmp_path / "ours")))
+    theirs = transformers.AutoModel.from_pretrained(done.path).eval()
+    images = images_for(kind)
     theirs.save_pretrained(tmp_path / "theirs")
     backbone, _, _ = load_backbone(str(tmp_path / "theirs"))
-    images = images_for(kind)
     with torch.no_grad():
         wanted = theirs(images).last_hidden_state[:, 0]
+        torch.testing.assert_close(model(images), wanted, atol=2e-4, rtol=2e-4)
         torch.testing.assert_close(backbone.eval()(images), wanted, atol=2e-4, rtol=2e-4)
-
-
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "test_convnext"])
-@pytest.mark.filterwarnings("ignore")  # of another library
-def test_the_library_loads_an_exported_folder(name: str, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    done = export(ExportOptions("none", name, out=str(tmp_path / "ours")))
-    theirs = transformers.AutoModel.from_pretrained(done.path).eval()
-    backbone, info, _ = load_backbone(str(done.path))
-    images = torch.randn(2, 3, info.size, info.size)
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(images).pooler_output, backbone.eval()(images), atol=2e-4, rtol=2e-4)

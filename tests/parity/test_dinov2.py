@@ -1,6 +1,7 @@
 """facebookresearch/dinov2 beside ours on the same tensors: backbones of each kind, head, loss, KoLeo, schedules."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss
 from dinocli.dino.schedules import cosine, warmup_cosine
 from dinocli.models.attention import attend
 from dinocli.models.head import DinoHead
+from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
-from tests.models.test_transformers_names import dinov2_tensors, write
 from tests.parity.test_dino import draw, head_state, prefixed, shaken
 
 pytestmark = [
@@ -53,13 +55,12 @@ def test_features(dinov2: SimpleNamespace, near: Near, tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("kind", ["released", "released with registers"])
 def test_a_folder_of_the_transformers_library(dinov2: SimpleNamespace, near: Near, tmp_path: Path, kind: str) -> None:
-    """Under the library's names, and with the size that its processor names."""
+    """As `export` writes it, under the library's names, and with the size that its processor names."""
     theirs = shaken(dinov2.vits.vit_small(**KINDS[kind][0]))
     torch.save(theirs.state_dict(), tmp_path / "a.pth")
-    same, _, _ = load_backbone(str(tmp_path / "a.pth"))
-    kind = "dinov2_with_registers" if "registers" in kind else "dinov2"
-    folder = write(tmp_path / "folder", dinov2_tensors(same.model), kind, heads=6, side=98)
-    ours, info, _ = load_backbone(folder)
+    backbone, info, _ = load_backbone(str(tmp_path / "a.pth"))
+    write_transformers(tmp_path / "folder", backbone, replace(plain_preprocess(info), size=98))
+    ours, info, _ = load_backbone(str(tmp_path / "folder"))
     assert (info.matched, info.size) == (info.total, 98)
     x = draw(1, 3, 98, 98)
     with torch.no_grad():

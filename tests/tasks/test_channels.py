@@ -195,6 +195,8 @@ def test_channels_that_do_not_fit_the_weights_are_refused_with_the_option(
         recipe = load_recipe(["satellite"], [*TINY, *SETTINGS, setting])
         with pytest.raises(UsageError, match=message):
             train(TrainOptions((str(folder),), recipe, out=str(tmp_path / "run"), device="cpu"))
+    with pytest.raises(WeightsError, match="processors read RGB"):
+        export(ExportOptions(str(run.folder), "", "transformers", str(tmp_path / "t")))
 
 
 def test_other_reading_options_keep_the_channels_of_the_weights(folder: Path, run: TrainResult, tmp_path: Path) -> None:

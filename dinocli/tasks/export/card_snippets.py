@@ -20,6 +20,16 @@ with torch.no_grad():
     pooled = model(images)  # (B, {dim})
     patches = model.forward_features(images)  # tokens of a transformer, map of a convnet
 """
+_TRANSFORMERS = """import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
+
+model = AutoModel.from_pretrained({name}).eval()
+processor = AutoImageProcessor.from_pretrained({name})
+with torch.no_grad():
+    found = model(**processor({image}, return_tensors="pt"))
+pooled = found.last_hidden_state[:, 0]  # (B, {dim}): the class token
+"""
 _READING = """image = {image}.resize(({side}, {side}), Image.Resampling.BICUBIC)
 values = numpy.asarray(image, "float32").transpose(2, 0, 1) / 255
 images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
@@ -71,6 +81,7 @@ label, confidence = classes[probabilities[0].argmax()], probabilities[0].max()
 """
 _TEMPLATES = {
     "timm": _TIMM,
+    "transformers": _TRANSFORMERS,
     "safetensors": _SAFETENSORS,
     "onnx": _ONNX,
     "torchscript": _TORCHSCRIPT,

@@ -16,10 +16,12 @@ from dinocli.files import user_path, write_atomic
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.timm_folder import save_backbone, to_safetensors
+from dinocli.models.transformers_folder import write_transformers
+from dinocli.models.weights import load_backbone
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.tasks.export.card import card_of
-from dinocli.tasks.export.export_options import FOLDER, ExportOptions
+from dinocli.tasks.export.export_options import FOLDERS, ExportOptions
 from dinocli.tasks.export.source import Source, open_source
 from dinocli.tasks.export.whole_graph import WholeGraph
 
@@ -80,7 +82,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         part = files.new(path)
         difference = _write(part, options.format, whole)
         text = card_of(whole, options.format, path.name, difference)
-        write_atomic(part / card.name if options.format == FOLDER else files.new(card), text)
+        write_atomic(part / card.name if options.format in FOLDERS else files.new(card), text)
         files.commit()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
 
@@ -108,6 +110,10 @@ def _write(path: Path, kind: str, whole: WholeGraph) -> float:
     if kind == "timm":
         save_backbone(path, source.backbone, source.info, source.preprocess)
         return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)  # loaded as a user will
+    if kind == "transformers":
+        write_transformers(path, source.backbone, source.preprocess)
+        backbone, _, _ = load_backbone(str(path), source.info.name, pool=source.backbone.pool_kind)
+        return _compared(backbone, source, backbone.patch * max(1, source.preprocess.size // backbone.patch))
     if kind == "safetensors":
         data, difference = _to_safetensors(source)
     elif kind == "torchscript":
@@ -131,12 +137,12 @@ def _to_safetensors(source: Source) -> tuple[bytes, float]:
     return data, _compared(model, source)
 
 
-def _compared(model: Any, source: Source) -> float:
+def _compared(model: Any, source: Source, side: int = 0) -> float:
     """Compare a model that was read back with the original, and return the largest relative difference.
 
-    At the model's own input size: at other sizes, timm resamples position embeddings differently.
+    Without `side`, at the model's own input size: at other sizes, timm resamples position embeddings differently.
     """
-    side = model.pretrained_cfg["input_size"][-1]
+    side = side or model.pretrained_cfg["input_size"][-1]
     images = torch.randn(2, source.backbone.in_chans, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features, expected = model.eval()(images), source.backbone(images)

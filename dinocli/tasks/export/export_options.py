@@ -8,11 +8,11 @@ from dinocli.errors import UsageError
 from dinocli.file_set import check_free
 from dinocli.tasks.inputs import accept_paths
 
-FOLDER = "timm"
-FORMATS = (FOLDER, "safetensors", "onnx", "torchscript")
-"""Formats; the first is a folder, the others are files."""
+FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
+"""Format -> suffix of its file; the first two are folders."""
+FOLDERS = [name for name, suffix in FORMATS.items() if not suffix]
 FOLDER_FILES = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
-"""Files of an exported folder, also of version 0.2.0: `--force` replaces no folder with other files, such as images."""
+"""All files of an exported folder: `--force` replaces no folder with others, such as a user's images."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ExportOptions:
         weights: A run, or weights as for training; empty for the newest run.
         model: timm name, for a bare state dict.
         format: One of `FORMATS`.
-        out: Output file; for timm a folder.
+        out: Output file; for timm and transformers a folder.
         force: Replace an existing output.
         with_preprocessing: Include range, resize and normalisation in the graph; ONNX only.
         classifier: File of `classify --save` whose probabilities are an output of the graph, or empty; ONNX only.
@@ -53,7 +53,7 @@ class ExportOptions:
         if self.format != "onnx" and (self.with_preprocessing or self.classifier):
             option = "--with-preprocessing" if self.with_preprocessing else "--classifier"
             raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
-        path, is_folder = Path(self.out), self.format == FOLDER
+        path, is_folder = Path(self.out), self.format in FOLDERS
         if path.is_dir() != is_folder and path.exists():
             raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
         if path.is_dir() and (others := {file.name for file in path.iterdir()} - FOLDER_FILES):
@@ -66,4 +66,4 @@ class ExportOptions:
     def card(self) -> Path:
         """Path of the model card."""
         path = Path(self.out)
-        return path / "README.md" if self.format == FOLDER else path.with_name(f"{path.name}.md")
+        return path / "README.md" if self.format in FOLDERS else path.with_name(f"{path.name}.md")
