@@ -80,7 +80,7 @@ def write_page(
             ("Weights", outcome.weights or "not known"),
             ("Method", outcome.method),
             ("Map", findings.map.method),
-            ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of unwhitened features"),
+            ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of the features as in the file"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
             ("Copies of files", outcome.copies),
