@@ -89,6 +89,10 @@ def report(
         labelled=bool(selection.labelled),
         minutes=context.options.minutes if plan.cut or trained.result.early_end == LATE else 0.0,
     )
+    if not context.info.pretrained and folder.adapted.is_dir():
+        advice.insert(
+            0, f"The kept weights are random, as the start was. The trained ones: --weights {folder.adapted}."
+        )
     write_page(context, plan, trained, selection, folder, advice)
     return TrainResult(
         folder=folder.path,

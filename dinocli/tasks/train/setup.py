@@ -187,9 +187,11 @@ def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressR
 
 
 def _check_distillation(recipe: Recipe) -> None:
-    """Raise `UsageError` for a distillation loss without a frozen teacher."""
+    """Raise `UsageError` for a distillation loss without a frozen teacher, and for a random teacher."""
     if (recipe.loss.teacher_feature or recipe.loss.teacher_patches) and not recipe.model.teacher:
         raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
+    if recipe.model.teacher == "none":
+        raise UsageError("--teacher none: random weights teach nothing; name a run, a file or a timm name")
 
 
 def _load_teacher(

@@ -148,6 +148,7 @@ def test_trained_weights_that_the_verdict_does_not_keep_are_in_adapted(said: tup
     adapted, _, preprocess = load_backbone(str(result.folder / "adapted"))
     assert all(torch.equal(best[f"model.{key}"], value) for key, value in adapted.model.state_dict().items())
     assert preprocess == load_backbone(str(result.folder))[2]
+    assert result.advice[0].endswith(f"The trained ones: --weights {result.folder}/adapted.")
     best_path = str(result.folder / "checkpoints" / "best.pt")
     with pytest.raises(WeightsError, match=f"a checkpoint of a run: give {result.folder} or {result.folder}/adapted$"):
         load_backbone(best_path)
