@@ -32,7 +32,7 @@ def create_backbone(
         in_chans: Channels of the input; 0 for those of the name or the folder.
 
     Raises:
-        WeightsError: timm has no such model, or it gives no pooled feature.
+        WeightsError: timm has no such model, it gives no pooled feature, or its kind is not supported.
     """
     check_name(name)
     args = dict(model_args or {})
@@ -48,11 +48,17 @@ def create_backbone(
             side = args["img_size"]
             options["pretrained_cfg_overlay"] = {"input_size": (3, side, side)}
     try:
-        return Backbone(name, timm.create_model(model_name, drop_path_rate=drop_path, **options), args)
+        model = timm.create_model(model_name, drop_path_rate=drop_path, **options)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-        return Backbone(name, timm.create_model(model_name, **options), args)
+        model = timm.create_model(model_name, **options)
+    try:
+        return Backbone(name, model, args)
+    except AttributeError as error:  # such as a ViT without a fixed size of patches
+        raise WeightsError(
+            f"{name}: networks of this kind are not supported ({error}): choose another model"
+        ) from error
 
 
 def check_name(name: str) -> None:

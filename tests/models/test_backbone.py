@@ -275,3 +275,12 @@ def test_convnets_keep_the_channels_of_a_pixel_together(name: str, is_last: bool
 
 def _is_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def test_a_network_of_an_unknown_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's NaFlexViT has blocks and class tokens, but no patches of one size."""
+    odd = nn.Module()
+    vars(odd).update(num_prefix_tokens=1, blocks=[])
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: odd)
+    with pytest.raises(WeightsError, match="test_vit: networks of this kind are not supported"):
+        create_backbone("test_vit")
