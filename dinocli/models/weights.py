@@ -40,11 +40,12 @@ class BuildOptions(NamedTuple):
 LoadedBackbone = tuple[Backbone, WeightsInfo, dict[str, Any] | None]
 
 
-@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
 def load_backbone(
     weights: str, name: str = "", *, drop_path: float = 0.0, pool: str = "auto", in_chans: int = 0
 ) -> LoadedBackbone:
     """Build a backbone and load its weights.
+
+    Random weights come from torch's default generator; other weights leave it as it is.
 
     Args:
         weights: ``none``, a timm name, a checkpoint file (those of dinocli have model and preprocessing in them), a
@@ -65,7 +66,8 @@ def load_backbone(
     Raises:
         WeightsError: The weights do not exist, cannot be read, or do not fit the model or the channels.
     """
-    backbone, info, stored = _load(weights, name, BuildOptions(drop_path, pool, in_chans))
+    build = BuildOptions(drop_path, pool, in_chans)
+    backbone, info, stored = _random(name, build) if weights == "none" else _load(weights, name, build)
     if name and name.partition(".")[0] != info.name.partition(".")[0]:
         raise WeightsError(f"{weights}: holds {info.name}, not {name}: leave out the name of the model")
     mean, std = (for_channels(values, backbone.in_chans) for values in (info.mean, info.std))
@@ -74,10 +76,9 @@ def load_backbone(
     return backbone, replace(info, mean=mean, std=std), stored
 
 
+@torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of a file
 def _load(weights: str, name: str, build: BuildOptions) -> LoadedBackbone:
     path = user_path(weights)
-    if weights == "none":
-        return _random(name, build)
     if path.is_dir():
         return _from_folder(path, name, str(path.resolve()), build)
     if path.is_file() and (config := embedded_config(path)):
