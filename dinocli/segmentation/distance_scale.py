@@ -97,7 +97,8 @@ class DistanceScale:
         places = [typical_places(maps) for maps in zip(*distances, strict=True)]
         place_FPP, spread_FPP = (np.stack(maps) for maps in zip(*places, strict=True))
         maps = [corrected_kinds(maps_Fhw, place_FPP, spread_FPP) for maps_Fhw in distances]
-        level = float(np.median([np.median(without_place(maps_Fhw[0], *places[0])) for maps_Fhw in distances]))
+        fine = [corrected(maps_Fhw[0], *places[0], keep_median=True) for maps_Fhw in distances]
+        level = float(np.median([np.median(map_hw) for map_hw in fine]))
         measured = maps if held_out is None else held_out
         maxima_FS = np.stack([maps_Fhw.max(axis=(1, 2)) for maps_Fhw in measured], axis=1)
         weight = coarse_weight(maxima_FS)
@@ -146,11 +147,12 @@ class DistanceScale:
         weight = coarse_weight(self.maxima_FS)
         far_hw = weighted_sum(far_Fhw, weight)
         # The median of the image stays in: a worn or stained image is far from the others as a whole.
-        whole_hw = without_place(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0])
+        whole_hw = corrected(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0], keep_median=True)
         overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
         line = self.line(far_hw.size, threshold)
         named = f"quantile:{threshold.number:g}" if threshold.kind == "quantile" else "auto"
         saliency_hw, highest = _soft(far_hw, line), float(far_hw.max())
+        reason = f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold {named})"
         if threshold.kind == "value":
             soft_hw, cut, found = saliency_hw, threshold.number, float(saliency_hw.max()) > threshold.number
         else:
@@ -160,9 +162,7 @@ class DistanceScale:
             soft_hw[None],
             threshold=cut,
             score=float(_soft(np.array(overall), line)),
-            empty_reason=""
-            if found
-            else f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold {named})",
+            empty_reason="" if found else reason,
             metrics={"furthest": highest / line},
             saliency_hw=saliency_hw,
             distances_Fhw=distances_Fhw,
@@ -206,11 +206,16 @@ def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
 
 
 def corrected(
-    map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
+    map_hw: NDArray[np.float32],
+    place_PP: NDArray[np.float32],
+    spread_PP: NDArray[np.float32],
+    *,
+    keep_median: bool = False,
 ) -> NDArray[np.float32]:
-    """Return the distances of one image, corrected for position and for the median of the image."""
+    """Return the distances of one image, corrected for position and, without `keep_median`, for its median."""
     without = map_hw - resampled(place_PP, map_hw.shape)
-    return np.asarray((without - np.median(without)) / resampled(spread_PP, map_hw.shape), np.float32)
+    level = 0 if keep_median else np.median(without)
+    return np.asarray((without - level) / resampled(spread_PP, map_hw.shape), np.float32)
 
 
 def corrected_kinds(
@@ -237,19 +242,9 @@ def weighted_sum(maps_Fhw: NDArray[np.float32], weight: float) -> NDArray[np.flo
     return np.asarray(maps_Fhw[0] + np.float32(weight) * maps_Fhw[1:].sum(axis=0), np.float32)
 
 
-def without_place(
-    map_hw: NDArray[np.float32], place_PP: NDArray[np.float32], spread_PP: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the distances of one image, corrected for position only."""
-    without = map_hw - resampled(place_PP, map_hw.shape)
-    return np.asarray(without / resampled(spread_PP, map_hw.shape), np.float32)
-
-
 def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
     """Resample a map of the whole image to another grid: mean filter if that is coarser, bilinear between centres."""
     shrunk = [max(1, round(old / cells)) for cells, old in zip(size, map_hw.shape, strict=True)]
     places = [(np.arange(cells) + 0.5) * old / cells - 0.5 for cells, old in zip(size, map_hw.shape, strict=True)]
-    resampled: NDArray[np.float32] = map_coordinates(
-        uniform_filter(map_hw, shrunk, mode="nearest"), np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"
-    )
-    return resampled
+    smooth_hw = uniform_filter(map_hw, shrunk, mode="nearest")
+    return np.asarray(map_coordinates(smooth_hw, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"))
