@@ -6,14 +6,15 @@ as one transaction; `read_consistent` reads them while another process replaces 
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from dinocli.errors import UsageError, WeightsError
 from dinocli.file_locks import locked
-from dinocli.files import hidden_sibling, refuse_device, remove_abandoned, remove_path, replace_path, sync_folder
+from dinocli.files import hidden_sibling, remove_abandoned, remove_path, replace_path, sync_folder
 from dinocli.journal import Journal
+from dinocli.output_paths import refuse_special
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         UsageError: Another process writes one of the outputs, or it is ``-`` or a device.
         OSError: An output cannot be written.
     """
-    _refuse_no_files([*files, *([folder] if folder else [])])
+    refuse_special([*files, *([folder] if folder else [])])
     locks = {hidden_sibling(file, "lock"): file for file in files} | ({folder / LOCK_NAME: folder} if folder else {})
     with contextlib.ExitStack() as held:
         for parent in dict.fromkeys(lock.parent for lock in locks):
@@ -53,43 +54,6 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
         yield
 
 
-def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", inputs: Iterable[str] = ()) -> None:
-    """Refuse outputs that would replace one another, an input, or, without `--force`, anything that exists.
-
-    Args:
-        paths: Outputs of a command.
-        force: Existing outputs may be replaced.
-        options: Options that choose another output path, for the message.
-        inputs: Inputs of the command, which not even `force` replaces; those that are no paths are ignored.
-
-    Raises:
-        UsageError: Two outputs are one file, an output is an input, ``-`` or a device, or it exists without `force`.
-    """
-    refuse_inputs(outputs := list(paths), inputs, options=options)
-    there = next((path for path in outputs if path.exists()), None)
-    if there and not force:
-        raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
-
-
-def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[str], *, options: str = "--out") -> None:
-    """Raise `UsageError` if an output is an input, another output, ``-`` or a device; arguments as of `check_free`."""
-    _refuse_no_files(outputs)
-    seen = {os.path.realpath(name) for name in inputs if os.path.lexists(name)}
-    for path in outputs:
-        if (real := os.path.realpath(path)) in seen:
-            raise UsageError(
-                f"{path} is an input or another output of this command: rename it, or choose another {options}"
-            )
-        seen.add(real)
-
-
-def _refuse_no_files(paths: Sequence[Path]) -> None:
-    if Path("-") in paths:
-        raise UsageError("- is stdout in `embed` alone; here it would be a file of that name: choose another output")
-    for path in paths:
-        refuse_device(path)
-
-
 @contextlib.contextmanager
 def created_folder(folder: Path) -> Iterator[None]:
     """Create a folder and its parents for the block; those still empty at the end are removed."""
@@ -101,20 +65,6 @@ def created_folder(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             for path in missing:
                 path.rmdir()
-
-
-def side_file(table: Path, default: str, name: str) -> Path:
-    """Return the path of a file that accompanies a table, so that two tables in one folder do not share it.
-
-    Args:
-        table: Path of the table.
-        default: Default name of the table, with which the file has its plain name.
-        name: Plain name of the file, such as `duplicates.csv`.
-
-    Returns:
-        `duplicates.csv` beside `clusters.csv`, `other.duplicates.csv` beside `other.csv`.
-    """
-    return table.with_name(name if table.stem == Path(default).stem else f"{table.stem}.{name}")
 
 
 class FileSet:

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free
 from dinocli.files import home_folder, user_path, with_sorted_metadata, write_atomic
 from dinocli.journal import check_same
+from dinocli.output_paths import check_free
 
 
 def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
-from dinocli.config.preprocess import Preprocess, first_channels
+from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import Canvas
 from dinocli.data.decode import is_one_image
 from dinocli.data.read import Reader
@@ -27,7 +27,7 @@ from dinocli.models.features import Extractor, compute_features, eval_mode, extr
 from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import load_backbone
-from dinocli.models.weights_info import WeightsInfo
+from dinocli.models.weights_info import WeightsInfo, plain_preprocess
 
 ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 """A path, a PIL image, or an array or tensor (h, w), (h, w, c) or (c, h, w) of source values: integers or floats."""
@@ -231,23 +231,3 @@ def inside_of(preprocess: Preprocess) -> Tensor | None:
     """Return the mask of the region of interest, (h, w), bool; None if all pixels count."""
     inside_hw = region_mask(preprocess.roi)
     return None if inside_hw is None else torch.from_numpy(inside_hw)
-
-
-def plain_preprocess(info: WeightsInfo) -> Preprocess:
-    """Return the preprocessing of 8-bit images at full range, for weights without stored preprocessing.
-
-    Weights of other channel counts than grey and RGB read the first channels of a file.
-    """
-    return Preprocess(
-        range_policy="full",
-        range_low=0.0,
-        range_high=1.0,
-        deep=False,
-        grey=False,
-        channels=first_channels(len(info.mean)),
-        page=0,
-        mean=info.mean,
-        std=info.std,
-        size=info.size,
-        source="8-bit",
-    )

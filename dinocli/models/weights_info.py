@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dinocli.config.preprocess import Preprocess, first_channels
+
 
 @dataclass(frozen=True)
 class WeightsInfo:
@@ -54,3 +56,23 @@ class WeightsInfo:
         return (
             f"{name}{origin}: {self.matched} of {self.total} tensors, sha256 {self.sha256[:12]}, licence {self.licence}"
         )
+
+
+def plain_preprocess(info: WeightsInfo) -> Preprocess:
+    """Return the preprocessing of 8-bit images at full range, for weights without stored preprocessing.
+
+    Weights of other channel counts than grey and RGB read the first channels of a file.
+    """
+    return Preprocess(
+        range_policy="full",
+        range_low=0.0,
+        range_high=1.0,
+        deep=False,
+        grey=False,
+        channels=first_channels(len(info.mean)),
+        page=0,
+        mean=info.mean,
+        std=info.std,
+        size=info.size,
+        source="8-bit",
+    )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings, read_run
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free, claimed
+from dinocli.file_set import claimed
+from dinocli.output_paths import check_free
 from dinocli.report.comparison_page import write_comparison_page
 
 

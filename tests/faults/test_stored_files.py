@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from dinocli.artifacts.feature_file import open_features, sidecar
 from dinocli.artifacts.feature_formats import WRITERS
-from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.artifacts.run_folder import RunFolder, add_output, latest_run
+from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.config.load import load_recipe
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DinocliError, WeightsError

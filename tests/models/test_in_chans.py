@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from timm.models import adapt_input_conv
 
-from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.config.preprocess import first_channels
 from dinocli.errors import WeightsError
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import plain_preprocess
 
 NAME = "test_vit"  # and its first layer
 FIRST = "patch_embed.proj.weight"

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.dino.koleo import koleo_loss
 from dinocli.dino.loss import dino_loss
 from dinocli.dino.schedules import cosine, warmup_cosine
@@ -18,6 +17,7 @@ from dinocli.models.attention import attend
 from dinocli.models.head import DinoHead
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import plain_preprocess
 from tests.parity.test_dino import draw, head_state, prefixed, shaken
 
 pytestmark = [

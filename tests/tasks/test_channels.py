@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinocli.artifacts.feature_file import open_features
-from dinocli.artifacts.feature_model import load, plain_preprocess
+from dinocli.artifacts.feature_model import load
 from dinocli.config.load import load_recipe
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import plain_preprocess
 from dinocli.quality.knn import knn_votes
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free, side_file
+from dinocli.output_paths import check_free, side_file
 from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dinocli.artifacts.link_folders import check_tree
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free, side_file
+from dinocli.output_paths import check_free, side_file
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.tasks.inputs import FeatureInputs
 
@@ -148,16 +148,10 @@ class ClusterOptions(FeatureInputs):
 
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
+        names = [DUPLICATES, DUPLICATE_GROUPS] if self.duplicates else []
+        names += [ISSUES] * self.checks + [DRIFT] * bool(self.drift) + [SELECTED] * bool(self.select)
         more = [self.page, *(Path(name) if name else None for name in (self.coco, self.sheet))]
-        wanted = {
-            DUPLICATES: self.duplicates != 0,
-            DUPLICATE_GROUPS: self.duplicates != 0,
-            ISSUES: self.checks,
-            DRIFT: bool(self.drift),
-            SELECTED: self.select > 0,
-        }
-        beside = (self.beside(name) for name, written in wanted.items() if written)
-        return [self.table, *beside, *(path for path in more if path)]
+        return [self.table, *map(self.beside, names), *(path for path in more if path)]
 
 
 def thumbnail_folder(page: Path) -> Path:
@@ -244,15 +238,10 @@ class ClusterResult:
         """Return JSON-like data."""
         curve = [asdict(k_score) | {"score": k_score.score, "clear": k_score.clear} for k_score in self.curve]
         outliers = [{"path": name, "score": score} for name, score in self.outliers]
-        paths = {
-            "out": str(self.out),
-            "features": str(self.features or ""),
-            "root": str(self.root) if self.root else None,
-            "files": [str(path) for path in self.files],
-        }
         counts = {column: table._asdict() for column, table in self.label_counts.items()}
-        return (
-            asdict(self)
-            | paths
-            | {"curve": curve, "outliers": outliers, "label_counts": counts, "k": len(self.clusters)}
-        )
+        root = str(self.root) if self.root else None
+        return asdict(self) | {
+            **{"out": str(self.out), "features": str(self.features or ""), "root": root},
+            **{"files": [str(path) for path in self.files], "outliers": outliers, "curve": curve},
+            **{"label_counts": counts, "k": len(self.clusters)},
+        }

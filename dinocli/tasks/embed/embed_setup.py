@@ -1,4 +1,4 @@
-"""Setup of `embed`: image list, weights, preprocessing, precision, kind of features, and the shape of a row."""
+"""Setup of `embed`: image list, weights, preprocessing, precision, and the shape of a row."""
 
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -24,18 +24,16 @@ from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memor
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
-from dinocli.models.rarity_maps import check_rarity_maps, rarity_maps
-from dinocli.models.token_kinds import AUTO, FITTED, POOLED_RARE
+from dinocli.models.rarity_maps import rarity_maps
+from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, following, parse_shard
-from dinocli.tasks.inputs import default_inputs, preprocess_of, survey_images
-
-MIN_RARE_IMAGES = 64
-"""Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
-32 images they got worse on some."""
+from dinocli.tasks.embed.embed_options import EmbedOptions, following, parse_shard
+from dinocli.tasks.embed.token_choice import chosen_tokens
+from dinocli.tasks.inputs import default_inputs
+from dinocli.tasks.survey_images import preprocess_of, survey_images
 
 
 @dataclass(frozen=True)
@@ -226,40 +224,3 @@ def _row_shape(backbone: Backbone, tokens: Extractor, side: int, device: torch.d
         raise WeightsError(
             f"{backbone.name} cannot compute images of {side} px ({first_line(error)}): use another --size"
         ) from error
-
-
-def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:
-    """Choose pooled features with rare patches for convnets and plain ViTs, and pooled features otherwise.
-
-    Args:
-        options: Options of the command; other tokens than `auto` are returned unchanged.
-        backbone: Backbone of the features.
-        images: Number of listed images, of all shards.
-
-    Returns:
-        One of `dinocli.models.token_kinds.KINDS`, and a sentence for the user, empty unless tokens are `auto`.
-    """
-    if options.tokens != AUTO:
-        return options.tokens, ""
-    reason = _pooled_reason(options, backbone, images)
-    if reason:
-        return "pooled", f"features: pooled ({reason})"
-    return POOLED_RARE, (
-        f"features: {POOLED_RARE}, fitted to these images; embed other images with --like FILE of these, or all with "
-        "--tokens pooled"
-    )
-
-
-def _pooled_reason(options: EmbedOptions, backbone: Backbone, images: int) -> str:
-    if backbone.architecture == "hierarchical":
-        return "rare patches were not measured for hierarchical transformers"
-    try:
-        check_rarity_maps(backbone)
-    except WeightsError:
-        return f"{backbone.name} has no maps of two strides"
-    if options.layers > 1:
-        return f"with --layers {options.layers}"
-    if options.out == STDOUT or options.shard:
-        return f"{'--out -' if options.out == STDOUT else 'a shard'} cannot be fitted to all images"
-    few = f"pooled+rare needs {MIN_RARE_IMAGES} images, and there are {images}"
-    return few if images < MIN_RARE_IMAGES else ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free
+from dinocli.output_paths import check_free
 from dinocli.quality.score_table import ScoreRow
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.inputs import FeatureInputs

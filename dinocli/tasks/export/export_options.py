@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dinocli.artifacts.run_folder import latest_run
 from dinocli.errors import UsageError
-from dinocli.file_set import check_free
+from dinocli.output_paths import check_free
 from dinocli.tasks.inputs import accept_paths
 
 FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from dinocli import __version__
-from dinocli.artifacts.feature_model import plain_preprocess
 from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.weights import load_backbone
-from dinocli.models.weights_info import WeightsInfo
+from dinocli.models.weights_info import WeightsInfo, plain_preprocess
 from dinocli.progress import ProgressReporter
 
 

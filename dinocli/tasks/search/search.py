@@ -16,7 +16,8 @@ from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.data.survey import check_stored
 from dinocli.errors import DataError, UsageError, WeightsError
-from dinocli.file_set import check_free, claimed
+from dinocli.file_set import claimed
+from dinocli.output_paths import check_free
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows

@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
+from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.artifacts.run_folder import add_output
+from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
 from dinocli.data.video import is_video, unpack

@@ -9,7 +9,8 @@ from typing import Any
 from dinocli.artifacts.mask_folder import RESULT_FILES, MaskFolder
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
-from dinocli.file_set import LOCK_NAME, check_free
+from dinocli.file_set import LOCK_NAME
+from dinocli.output_paths import check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method_options import check_method, parse_query
 from dinocli.tasks.inputs import ImageOptions, check_inputs

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.mask_folder import MaskFolder, SegmentJournal
+from dinocli.artifacts.mask_folder import MaskFolder
+from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.data.mask_images import label_colour

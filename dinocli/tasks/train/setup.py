@@ -31,7 +31,7 @@ from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
 from dinocli.quality.verdict import MIN_PAIRS
-from dinocli.tasks.inputs import preprocess_of, survey_images
+from dinocli.tasks.survey_images import preprocess_of, survey_images
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions

@@ -15,11 +15,11 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
-from dinocli.tasks.embed import embed_setup
+from dinocli.tasks.embed import token_choice
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
 from dinocli.tasks.embed.embed_options import EmbedOptions
-from dinocli.tasks.embed.embed_setup import chosen_tokens
+from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import embed_temporarily
@@ -70,7 +70,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(home / "old", 8)
     write_images(home / "new", 9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embed_setup, "MIN_RARE_IMAGES", 8)
+        patch.setattr(token_choice, "MIN_RARE_IMAGES", 8)
         for name in ("old", "new"):
             embed(of(home, name))
     embed(of(home, "new", out="like.npy", weights="", model="", size=0, like=str(home / "old.npy")))
@@ -99,7 +99,7 @@ def test_a_small_folder_gets_pooled_features(home: Path, tmp_path: Path) -> None
 
 
 def test_a_stream_gets_pooled_features(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_setup, "MIN_RARE_IMAGES", 8)
+    monkeypatch.setattr(token_choice, "MIN_RARE_IMAGES", 8)
     pipe = io.BytesIO()
     embed(replace(of(home, "old"), out="-"), stdout=pipe)
     assert np.load(io.BytesIO(pipe.getvalue())).shape == (8, 64)
@@ -125,7 +125,7 @@ def test_a_new_image_is_searched_with_the_fit_of_the_file(home: Path) -> None:
 
 
 def test_a_baseline_of_weights_takes_the_same_tokens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_setup, "MIN_RARE_IMAGES", 8)
+    monkeypatch.setattr(token_choice, "MIN_RARE_IMAGES", 8)
     reporter, weights = Ears(), str(home / "w.safetensors")
     options = EvaluateOptions((str(home / "old"),), weights=weights, model="test_convnext", baseline=weights, views=0)
     table = {row.key: row for row in evaluate(replace(options, device="cpu"), reporter).table}
@@ -134,6 +134,6 @@ def test_a_baseline_of_weights_takes_the_same_tokens(home: Path, monkeypatch: py
 
 
 def test_images_given_to_a_command_are_embedded_likewise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_setup, "MIN_RARE_IMAGES", 8)
+    monkeypatch.setattr(token_choice, "MIN_RARE_IMAGES", 8)
     file = embed_temporarily(of(home, "old"))
     np.testing.assert_allclose(file.rows, open_features(home / "old.npy").rows, atol=1e-5)

@@ -12,9 +12,10 @@ from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
 from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
+from dinocli.tasks.train.final_verdict import final_verdict, student_kept, unusable
 from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.score_lines import ScoreLine, score_lines
-from dinocli.tasks.train.select import Trained, final_verdict, judged_images, student_kept, unusable
+from dinocli.tasks.train.select import Trained, judged_images
 from tests.engine.learners import tiny_recipe
 
 
