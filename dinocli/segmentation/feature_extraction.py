@@ -44,6 +44,9 @@ MIN_COARSE_SIDE = 96
 
 _FEATURES = {FeatureKind.COARSE: "coarse", FeatureKind.PATCHES_AND_COARSE: "both"}  # --features
 
+_WITHIN_IMAGE = (FeatureKind.KEYS, FeatureKind.ATTENTION)
+"""Kinds by which patches of one image are compared, so that those of a blank image have to be equal."""
+
 
 @dataclass(frozen=True)
 class FeatureExtraction:
@@ -95,7 +98,10 @@ class FeatureExtraction:
             return self._coarse(picture)
         tiling = self.tiling
         values_hwD = self._blended(picture, tiling) if tiling else self._features([picture.canvas_CHW])[0]
-        has_deep = self.feature_kind == FeatureKind.KEYS and not self.backbone.is_vit
+        blank = self.feature_kind in _WITHIN_IMAGE and not np.ptp(picture.canvas_CHW, axis=(1, 2)).any()
+        if blank:  # only padding and position embeddings distinguish its patches
+            values_hwD = np.broadcast_to(values_hwD.mean(axis=(0, 1)), values_hwD.shape)
+        has_deep = self.feature_kind == FeatureKind.KEYS and not self.backbone.is_vit and not blank
         deep = partial(self._deep, picture.canvas_CHW) if has_deep else None
         coarse = self._coarse(picture) if self.feature_kind == FeatureKind.PATCHES_AND_COARSE else None
         return FeatureGrid(values_hwD, picture.image, picture.inside_hw, deep, coarse=coarse)

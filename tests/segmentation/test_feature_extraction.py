@@ -15,9 +15,11 @@ from dinocli.data.tiling import Tiling
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
+from dinocli.segmentation.attention_mask import AttentionMethod
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.segmentation.method import FeatureKind
 from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.tokencut import TokenCut
 
 PLAIN = Preprocess(
     range_policy="full",
@@ -136,6 +138,25 @@ def test_a_constant_image_has_constant_cells_inside(tmp_path: Path) -> None:
     values = tiled.grid(read(tiled, tmp_path, np.full((512, 512), 99, np.uint8))).values_hwD
     inside = values[16:-16, 16:-16]
     assert np.ptp(inside, axis=(0, 1)).max() < 0.1 * np.abs(inside).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "feature_kind", "method"),
+    [
+        ("resnet10t", FeatureKind.KEYS, TokenCut(affinity_threshold=None)),
+        ("vit_tiny_patch16_224", FeatureKind.KEYS, TokenCut()),
+        ("vit_tiny_patch16_224", FeatureKind.ATTENTION, AttentionMethod()),
+    ],
+)
+def test_nothing_stands_out_in_a_blank_image(
+    tmp_path: Path, name: str, feature_kind: FeatureKind, method: TokenCut | AttentionMethod
+) -> None:
+    one = extractor(name, feature_kind)
+    picture = read(one, tmp_path, np.zeros((64, 96), np.uint8))
+    grid = one.grid(picture)
+    assert not np.ptp(grid.values_hwD, axis=(0, 1)).any()
+    assert grid.deep is None
+    assert not method.apply(grid).labels().any()
 
 
 def test_an_unreadable_image_is_named_with_its_reason(tmp_path: Path) -> None:
