@@ -132,7 +132,9 @@ class FeatureModel:
             elif box:
                 raise DataError("box is a part of a file: cut the part out of the array")
             else:
-                canvas = reader.in_memory(image.numpy(force=True) if isinstance(image, Tensor) else image)
+                if isinstance(image, Tensor):  # NumPy has no bfloat16
+                    image = (image.float() if image.dtype == torch.bfloat16 else image).numpy(force=True)
+                canvas = reader.in_memory(image)
         except DataError as error:
             name = image if isinstance(image, str | Path) else f"image {place}"
             raise DataError(f"{name} cannot be read: {error}") from error
@@ -147,7 +149,7 @@ def load(
     tokens: str = "pooled",
     layers: int = 1,
     normalize: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     preprocess: Preprocess | None = None,
 ) -> FeatureModel:
     """Load a backbone that embeds arrays, PIL images and paths.
@@ -163,7 +165,7 @@ def load(
         tokens: pooled, cls, mean, cls+mean, gem or patch.
         layers: Number of last blocks (ViT) or last feature maps (convnet) to concatenate.
         normalize: Scale rows to length 1 (L2).
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; or a device of torch.
         preprocess: Reading and normalisation; None: as stored with the weights, else the full range of 8-bit images.
             For other values change that of a loaded model, such as 12 bits by `dataclasses.replace(model.preprocess,
             range_policy="fixed", range_low=0, range_high=4095, source="")`.

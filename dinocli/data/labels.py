@@ -159,6 +159,11 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     path_index = folded.index(named)
     header[path_index] = ""
     width = len(header)
+    if longer := [row for row in rows[1:] if any(row.cells[width:])]:
+        note(
+            f"{len(longer):,} of {len(rows) - 1:,} rows of {path} have more cells than the header, which are ignored: "
+            f"the first is line {longer[0].line}; quote a cell that contains a separator"
+        )
     padded = [TableRow(row.line, (row.cells + [""] * width)[:width]) for row in rows[1:]]
     return header, [TableRow(row.line, [row.cells[path_index], *map(plain_label, row.cells)]) for row in padded]
 

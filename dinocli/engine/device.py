@@ -23,12 +23,13 @@ TRIAL_SECONDS = 1.0
 """Of a candidate's trials, after which none more begins: a large ViT on a CPU takes seconds for one."""
 
 
-def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """Return the device of `auto`, `cpu`, `cuda` or `cuda:1`.
+def pick_device(device_or_name: str | torch.device, local_rank: int = 0) -> torch.device:
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:1`, or of a device of torch.
 
     Raises:
         UsageError: The GPU does not exist, or the kind of device is not supported.
     """
+    name = str(device_or_name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not DEVICE.fullmatch(name):

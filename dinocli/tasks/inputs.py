@@ -37,7 +37,8 @@ def accept_paths(options: "DataclassInstance") -> None:
     """Let Python callers give a `Path`, one value where a tuple is expected, and a list; the fields become text.
 
     Raises:
-        UsageError: A number is too small; the command line checks it before.
+        UsageError: A number is too small, which the command line checks before; or an empty list of inputs, which would
+            mean other images than those that were looked for.
     """
     for field in fields(options):
         value = getattr(options, field.name)
@@ -46,10 +47,10 @@ def accept_paths(options: "DataclassInstance") -> None:
             if value < counts:
                 raise UsageError(f"{field.name}={value}: give {int(counts)} or more")
         if get_origin(field.type) is tuple:
-            one = isinstance(value, str | os.PathLike)
-            value = tuple(
-                os.fspath(path) if isinstance(path, os.PathLike) else path for path in ([value] if one else value)
-            )
+            given = [value] if isinstance(value, str | os.PathLike) else value
+            value = tuple(os.fspath(path) if isinstance(path, os.PathLike) else path for path in given)
+            if field.name == "inputs" and not value and not isinstance(given, tuple):
+                raise UsageError("inputs is an empty list; leave it out for the images of the newest run")
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
         object.__setattr__(options, field.name, value)

@@ -94,11 +94,13 @@ def test_arrays_of_every_layout_and_tensors_are_the_same_image(model: FeatureMod
 
 def test_deep_arrays_are_read_in_the_range_of_the_documented_preprocess(weights: Path, model: FeatureModel) -> None:
     twelve_bits = replace(model.preprocess, range_policy="fixed", range_low=0, range_high=4095, source="")
-    deep = load(weights, model="test_convnext", device="cpu", preprocess=twelve_bits)
+    deep = load(weights, model="test_convnext", device=torch.device("cpu"), preprocess=twelve_bits)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
     for dtype in (np.uint16, np.int32, np.float32):
         image = np.rint(pixels.astype(np.float64) * 4095 / 255).astype(dtype)
         np.testing.assert_allclose(deep.embed([image]), model.embed([pixels]), atol=1e-5)
+    half = torch.full((20, 30), 2048, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(deep.embed([half]), deep.embed([half.float()]))
 
 
 def test_masked_pixels_of_an_array_are_no_measurement(model: FeatureModel) -> None:

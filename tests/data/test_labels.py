@@ -170,9 +170,12 @@ def test_duplicate_columns_and_feature_tables_are_refused(tmp_path: Path) -> Non
         read(tmp_path, f"path,{wide}\na/1.png{',1' * 1000}\n")
 
 
-def test_short_and_long_rows_are_accepted(tmp_path: Path) -> None:
-    spec = write(tmp_path, "path,defect,line\na/1.png,crack,1,more,and more\na/2.png\n")
-    assert read_labels(spec, NAMES) == {"defect": ["crack", "", "", ""], "line": ["1", "", "", ""]}
+def test_short_rows_are_accepted_and_long_ones_noted(tmp_path: Path) -> None:
+    spec = write(tmp_path, "path,defect,line\na/1.png,crack,1,more,and more\na/2.png\nb/1.png,dent,2,,\n")
+    notes: list[str] = []
+    assert read_labels(spec, NAMES, notes.append)["defect"][0] == "crack"
+    assert notes[0].startswith(f"1 of 3 rows of {spec} have more cells than the header, which are ignored")
+    assert "line 2; quote a cell" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from dinocli.errors import UsageError
 from dinocli.models.weights_info import WeightsInfo
-from dinocli.tasks.inputs import ReadOptions
+from dinocli.tasks.inputs import ImageOptions, ReadOptions
 
 INFO = WeightsInfo(
     name="vit_small_patch16_224.dino",
@@ -38,3 +42,10 @@ def test_names_of_a_run_hold_where_the_user_gave_none() -> None:
     assert ReadOptions().naming(stored) == stored["naming"]
     assert ReadOptions(exclude=("b",)).naming(stored)["exclude"] == ("b",)
     assert ReadOptions().naming({}) == {"include": (), "exclude": (), "root": "", "window": 0}
+
+
+@pytest.mark.parametrize("found", [[], iter(())])
+def test_an_empty_list_of_inputs_does_not_mean_the_newest_run(found: Any) -> None:
+    with pytest.raises(UsageError, match="inputs is an empty list"):
+        ImageOptions(found)
+    assert ImageOptions().inputs == ()
