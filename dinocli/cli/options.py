@@ -180,7 +180,7 @@ Precision = Annotated[
 def _device(name: str) -> str:
     """Check the name of a device before anything is read; torch checks later whether it exists."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
-        raise typer.BadParameter("there is auto, cpu, cuda and cuda:NUMBER")
+        raise typer.BadParameter("choose auto, cpu, cuda or cuda:NUMBER")
     return name
 
 

@@ -76,7 +76,7 @@ def _batch_size(text: str | int) -> str | int:
     if text in ("auto", "max"):
         return text
     if not str(text).isascii() or not str(text).isdigit() or int(text) < 2:
-        raise typer.BadParameter("there is auto, max and a number of at least 2")
+        raise typer.BadParameter("choose auto, max or a number of at least 2")
     return int(text)
 
 

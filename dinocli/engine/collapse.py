@@ -1,4 +1,4 @@
-"""What counts as a collapse, which probe is the best of those before it, and advice for every reason to stop."""
+"""Collapse: its criteria, the best probe result of a run, and advice for each reason to stop."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -90,17 +90,15 @@ def choose_compile(
         set_stage(trial, backbone_learns=True)
     plain = _seconds(trial, one_step, device) if setting == "auto" else 0.0
     if setting == "auto" and plain * steps * MAX_SAVING < COMPILE_SECONDS:
-        return (
-            False,
-            f"{steps} steps of {plain:.2g} s are too few to compile for; run.compile=true does it anyway",
-        )
+        few = f"{steps} steps of {plain:.2g} s are too few for compilation to save time"
+        return False, f"{few}; run.compile=true compiles anyway"
     compile_learner(trial)
     begin, reason = time.monotonic(), ""
     try:
         one_step(trial)
         first = time.monotonic() - begin
         compiled = _seconds(trial, one_step, device)
-        if begins_with_head:  # a stage has a graph of its own; the run finds this one ready
+        if begins_with_head:  # each stage has its own graph; this compiles that of the first stage
             set_stage(trial, backbone_learns=False)
             one_step(trial)
     except Exception as error:

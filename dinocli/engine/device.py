@@ -20,7 +20,7 @@ MIN_SPEEDUP = 1.1
 """Factor by which an alternative must be faster to be chosen: otherwise noise would decide, and float32 is safer."""
 
 TRIAL_SECONDS = 1.0
-"""Of a candidate's trials, after which none more begins: a large ViT on a CPU takes seconds for one."""
+"""Total time of a candidate's trials after which no further one starts: a large ViT on a CPU takes seconds for one."""
 
 
 def pick_device(device_or_name: str | torch.device, local_rank: int = 0) -> torch.device:
@@ -33,7 +33,7 @@ def pick_device(device_or_name: str | torch.device, local_rank: int = 0) -> torc
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not DEVICE.fullmatch(name):
-        raise UsageError(f"--device {name}: there is auto, cpu, cuda and cuda:NUMBER")
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda or cuda:NUMBER")
     device = torch.device(name)
     if device.type == "cpu":
         keep_freed_memory()
@@ -117,7 +117,7 @@ def candidates(device: torch.device, precision: str, attention: str, is_vit: boo
 
 
 def _cpu_has_bf16() -> bool:
-    """Return whether the CPU has bfloat16 instructions; without them a trial is slow and cannot win."""
+    """Return whether the CPU has bfloat16 instructions; without them bfloat16 is slow."""
     return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
@@ -139,7 +139,7 @@ def fastest(choices: list[Precision], trial: Callable[[Precision], None]) -> Pre
 
 
 def _best_of(times: int, work: Callable[[], None]) -> float:
-    """Time some work after one run that warms up; work that takes seconds is timed once."""
+    """Return the shortest time of some work after a warm-up run; work that takes seconds is timed once."""
     work()
     seconds: list[float] = []
     while len(seconds) < times and sum(seconds) < TRIAL_SECONDS:

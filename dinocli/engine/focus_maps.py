@@ -61,7 +61,7 @@ def _rarity(
     """Return the rarity weights of each image, (M, g, g); 0 for images that are read as several windows."""
     count = len(loader.store)
     sample = np.sort(np.random.default_rng((loader.seed, count, 4)).permutation(count)[:SAMPLE]).tolist()
-    reporter.stage("looking for rare places", len(sample) + count)
+    reporter.stage("computing rarity maps", len(sample) + count)
 
     def maps(images: Sequence[int]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for square_BCSS, rows in square_batches(loader, images, preprocess, BATCH):

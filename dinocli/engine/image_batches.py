@@ -124,7 +124,7 @@ class ImageBatches:
             [] if isinstance(canvas, str) else _boxes_inside((canvas.shape[1], canvas.shape[2]), self._reader, tiling)
         )
         if isinstance(canvas, str) or len(boxes) != self._count(image):
-            reason = canvas if isinstance(canvas, str) else "its header tells another size than its pixels have"
+            reason = canvas if isinstance(canvas, str) else "its header states another size than its pixels have"
             yield from repeat(ImageTile(image, NO_BOX, reason), self._count(image))
             return
         corner = self._reader.box or NO_BOX  # boxes are in pixels of the whole image

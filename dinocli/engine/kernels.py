@@ -1,7 +1,7 @@
 """Faster replacements for two torch operations on a CPU, active within a context. Models are not changed.
 
 Measured on two cores with AMX (Sapphire Rapids, torch 2.15): a bfloat16 step of an EfficientNet takes half the time,
-and only so less than a float32 step; a bfloat16 step of a ViT-Ti takes a quarter less.
+and only then less than a float32 step; a bfloat16 step of a ViT-Ti takes a quarter less.
 
 Shapes: B images, H heads, T tokens, D width of one head.
 """

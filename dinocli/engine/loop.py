@@ -79,8 +79,8 @@ class RunResult:
         seconds: Time in the loop, including the time before a resume.
         rows: Metrics of every step.
         probe_results: Results of the guard's probe; the first is the start.
-        stop_reason: Why the guard stopped the run; empty if it did not.
-        early_end: Why a healthy run ended before its last step; empty if it did not.
+        stop_reason: Reason of the guard to stop the run; empty if it did not.
+        early_end: Reason of a healthy run to end before its last step; empty if it did not.
     """
 
     steps: int
@@ -97,7 +97,7 @@ class RunResult:
 
 
 def run(trainer: Trainer, options: LoopOptions) -> RunResult:
-    """Train until the end of the schedule, a collapse, the end of patience, the time limit or a signal.
+    """Train until the end of the schedule, or until collapse, patience, time limit or a signal end the run.
 
     Args:
         trainer: Objects of the run; the learner is already restored if the run is resumed.

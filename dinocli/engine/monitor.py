@@ -177,7 +177,8 @@ class Monitor:
         self._one_hot = self._one_hot + 1 if kind == "one-hot" else 0
         if self._uniform >= self.window:
             self.stop_reason = (
-                f"the loss sits at ln K = {self.log_k:.2f}: every image gets the same uniform output (uniform collapse)"
+                f"the loss stays at ln K = {self.log_k:.2f}: every image gets the same uniform output "
+                "(uniform collapse)"
             )
         elif self._one_hot >= self.window:
             self.stop_reason = "every image gets the same prototype (one-hot collapse)"
@@ -185,7 +186,7 @@ class Monitor:
     def close(self) -> None:
         """End the run for the trackers, as failed if the guard stopped it."""
         for tracker in self._trackers:
-            with contextlib.suppress(Exception):  # all metrics are written; a server that is gone changes nothing
+            with contextlib.suppress(Exception):  # all metrics are written; an unreachable server changes nothing
                 tracker.close(failed=bool(self.stop_reason))
 
     def _write(self, rows: list[Row]) -> None:
@@ -200,7 +201,7 @@ class Monitor:
             except Exception as error:  # a tracking server that does not answer must not end the run
                 self._trackers.remove(tracker)
                 self.tracker_errors.append(
-                    f"{type(tracker).__name__} takes no more metrics: {error}; metrics.jsonl has them all"
+                    f"{type(tracker).__name__} accepts no more metrics: {error}; metrics.jsonl contains all of them"
                 )
 
 

@@ -94,7 +94,7 @@ class MultiCropViews:
                 three channels, 1 and 4 channels (with alpha) are converted.
         """
         if is_one_image(images) or not len(images):
-            raise UsageError("views are those of a batch: give a list of images, or a tensor (B, C, H, W)")
+            raise UsageError("MultiCropViews takes a batch: give a list of images, or a tensor (B, C, H, W)")
         canvases = [self._canvas(image) for image in images]
         sizes_B2 = torch.tensor([canvas.shape[1:] for canvas in canvases])
         height, width = sizes_B2.max(dim=0).values.tolist()

@@ -162,8 +162,8 @@ class RareFit:
 
     Args:
         kind: One of `dinocli.models.token_kinds.FITTED`.
-        similarity_change: That of the weights (`WeightsInfo`). Adapted weights have removed what the images of a folder
-            share; the share of the rare part is that of the weights before.
+        similarity_change: That of the weights (`WeightsInfo`). Adaptation removes features that all images of a
+            folder have; the share of the rare part is that of the weights before it.
     """
 
     def __init__(self, kind: str, similarity_change: float = 0.0) -> None:

@@ -19,7 +19,7 @@ class Signals:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator["Signals"]:
-        """Catch both signals within the context; outside the main thread, where Python allows no handlers, neither."""
+        """Catch both signals within the context; no effect outside the main thread, where Python allows no handlers."""
         try:
             before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:

@@ -49,7 +49,7 @@ class ProfiledLoader:
         plan = schedule(wait=_SKIPPED_STEPS, warmup=_WARMUP_STEPS, active=PROFILED_STEPS, repeat=1)
         if last - first <= _SKIPPED_STEPS + _WARMUP_STEPS:
             self.reporter.warn(
-                f"--profile looks at steps after the first {_SKIPPED_STEPS + _WARMUP_STEPS}: there are none"
+                f"--profile measures steps after the first {_SKIPPED_STEPS + _WARMUP_STEPS}: there are none"
             )
         with (
             # One cycle; torch 2.11 warns about the events of earlier ones if they are not kept.

@@ -71,7 +71,7 @@ class MlflowTracker:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
-        if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # lines about its tables, in the middle of ours
+        if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # it logs lines about its tables between those of dinocli
             logging.getLogger("mlflow").setLevel(logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._metric, self._waiting = Metric, list[Any]()
@@ -136,7 +136,7 @@ def open_trackers(names: Sequence[str], folder: Path, parameters: Mapping[str, A
         try:
             trackers.append(makers[name]())
         except Exception as error:  # any error of the package, its server or a missing dependency
-            raise WeightsError(f"run.track with {name} cannot be opened: {error}; leave it out or mend it") from error
+            raise WeightsError(f"{name} of run.track cannot be opened: {error}; leave it out or repair it") from error
     return trackers
 
 

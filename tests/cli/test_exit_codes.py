@@ -249,7 +249,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["segment", "x", "--method", "foo"], "'foo' is not one of 'auto', 'attention', 'tokencut', 'kmeans', 'pca'"),
     (["cluster", "x", "--map", "mds"], "'mds' is not one of 'pca', 'tsne', 'umap'"),
     (["embed", "x", "--no-such-option"], "No such option: --no-such-option"),
-    (["embed", "x", "--device", "mps"], "there is auto, cpu, cuda and cuda:NUMBER, not 'mps'"),
+    (["embed", "x", "--device", "mps"], "choose auto, cpu, cuda or cuda:NUMBER, not 'mps'"),
     (["search", "x", "-n", "many"], "not 'many'; see `"),
     (["no-such-command"], "No such command 'no-such-command'"),
     (["--no-such-option"], "No such option: --no-such-option"),

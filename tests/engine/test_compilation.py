@@ -65,7 +65,7 @@ def test_no_trial_if_off_or_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("steps", "compiled", "decided", "words"),
     [
-        (int(COMPILE_SECONDS / MAX_SAVING) - 1, 0.1, False, "too few to compile for"),
+        (int(COMPILE_SECONDS / MAX_SAVING) - 1, 0.1, False, "too few for compilation"),
         (int(COMPILE_SECONDS / MAX_SAVING) + 1, 0.1, True, "0.1 s a step instead of 1 s"),
         (10_000, 0.95, False, "no step faster"),
     ],

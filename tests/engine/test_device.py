@@ -90,7 +90,7 @@ def test_only_float16_scales_gradients() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "mps", "xpu", "meta", "cpu:1", "cuda:-1"])
 def test_unknown_devices_are_named(name: str) -> None:
-    with pytest.raises(UsageError, match="there is auto, cpu, cuda and cuda:NUMBER"):
+    with pytest.raises(UsageError, match="choose auto, cpu, cuda or cuda:NUMBER"):
         pick_device(name)
 
 

@@ -51,7 +51,7 @@ def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path) -> None:
 def test_a_run_that_is_too_short_is_refused(tmp_path: Path) -> None:
     ears = Ears()
     assert len(losses(ProfiledLoader(Batches(), tmp_path / "p.json", ears), 3)) == 3  # type: ignore[arg-type]
-    assert ears.warnings == ["--profile looks at steps after the first 3: there are none"]
+    assert ears.warnings == ["--profile measures steps after the first 3: there are none"]
     assert not list(tmp_path.iterdir())
 
 

@@ -11,14 +11,14 @@ SATURATED_MRR = 0.9
 """Retrieval score of the start above which training can hardly raise it."""
 
 UNCHANGED_CKA, DRIFTED_CKA = 0.995, 0.7
-"""CKA to the start's features above which the weights have hardly changed, and below which they went too far."""
+"""CKA to the start's features above which the weights have hardly changed, and below which they changed too much."""
 
 LOST_DEFECTS = (
     "Synthetic defects are detected less often. Train a convnet with the batch-norm statistics of the original weights "
     "(--set model.batch_norm=frozen)."
 )
-LABEL_SOME = "Label a few images and give the labels with --labels: scores by your labels are the better judge."
-READ_YOURS = "The scores by your labels are the better judge."
+LABEL_SOME = "Label a few images and give the labels with --labels: scores by your labels are more reliable."
+READ_YOURS = "The scores by your labels are more reliable."
 
 
 def next_steps(
@@ -46,16 +46,16 @@ def next_steps(
         return []
     judge = READ_YOURS if labelled else LABEL_SOME
     advice = (
-        [f"{LOST_DEFECTS} If small flaws do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
+        [f"{LOST_DEFECTS} If small defects do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
     )
     if recipe.model.teacher:
         return [
             *advice,
-            f"The student has not come nearer to its teacher: train for longer (--steps {3 * int(recipe.run.steps)}), "
-            f"or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g}).",
+            "The student has not become more similar to its teacher: train for longer "
+            f"(--steps {3 * int(recipe.run.steps)}), or faster (--set optim.lr={3 * float(recipe.optim.lr):.1g}).",
         ]
     if distinct < FEW_IMAGES:
-        advice.append(f"Distinct images: {distinct}. Collect some hundreds, or stay with the original weights.")
+        advice.append(f"Distinct images: {distinct}. Collect some hundreds, or keep the original weights.")
     if distinct < MIN_PAIRS:  # the scores say nothing
         return advice
     longer = f"--minutes {3 * minutes:g}" if minutes else f"--steps {3 * int(recipe.run.steps)}"
@@ -65,21 +65,22 @@ def next_steps(
     changed_later = unchanged and not all(probed.scores.cka_to_start > UNCHANGED_CKA for probed in later)
     if result.stop_reason or verdict.outcome == "worse" or cka < DRIFTED_CKA or changed_later:
         advice.append(
-            f"The weights went too far: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
-            "hold on to the start (--set loss.feature_anchor=1), or let less learn (--set model.trainable=last-1)."
+            f"The weights changed too much: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
+            "penalise changes of the features (--set loss.feature_anchor=1), or train fewer parameters "
+            "(--set model.trainable=last-1)."
         )
     elif unchanged:
         advice.append(
-            f"The weights have hardly moved: train for longer ({longer}), or faster "
+            f"The weights have hardly changed: train for longer ({longer}), or faster "
             f"(--set optim.lr={3 * float(recipe.optim.lr):.1g})."
         )
     elif after.step == result.steps:
         advice.append(f"The last probe was the best: train for longer ({longer}).")
     start = result.probe_results[0].scores if result.probe_results else None
     if start and start.finite and start.retrieval_mrr > SATURATED_MRR:
-        advice.append(f"Crops found their image from the start: these scores leave little to gain. {judge}")
+        advice.append(f"The start already retrieves most images by their crops: these scores can hardly rise. {judge}")
     advice.append(
-        "Look at views.png: if what matters to you is lost in the views, no training brings it back. Choose the recipe "
-        "of your kind of images (dinocli recipe list), larger views, or weaker changes."
+        "Look at views.png: a detail that the views do not show cannot be learnt. Choose the recipe for your kind of "
+        "images (dinocli recipe list), larger views, or weaker augmentation."
     )
     return advice

@@ -29,7 +29,7 @@ from dinocli.tasks.train.train_context import TrainContext
 
 
 def fit_batch_to_memory(context: TrainContext) -> TrainContext:
-    """Limit the batch size to what fits into memory; a resumed run keeps its batch size.
+    """Limit the batch size to the largest that fits into memory; a resumed run keeps its batch size.
 
     Little is measured if free memory is far larger than a step of this network needs, nothing if it is far larger than
     one of any network.
@@ -44,7 +44,7 @@ def fit_batch_to_memory(context: TrainContext) -> TrainContext:
 
 
 def limit_batch(context: TrainContext, memory: StepMemory) -> TrainContext:
-    """Limit an automatic batch size to what fits into memory, or warn about a given one.
+    """Limit an automatic batch size to the largest that fits into memory, or warn about a given one.
 
     Args:
         context: Context with a recipe resolved without a limit.
@@ -68,8 +68,8 @@ def limit_batch(context: TrainContext, memory: StepMemory) -> TrainContext:
         context.reporter.line(f"batch size {batch_size}: up to {most} fit into {_gb(memory.usable)} GB of free memory")
     elif batch_size < wanted:
         context.reporter.line(
-            f"batch size {batch_size}, the most that fits: {wanted} suit the images and would need {sizes} "
-            "(--batch-size)"
+            f"batch size {batch_size}, the largest that fits: the default for these images, {wanted}, would need "
+            f"{sizes} (--batch-size)"
         )
     return replace(context, recipe=recipe)
 
@@ -105,7 +105,7 @@ def advising_batch_size(context: TrainContext, recipe: Recipe) -> Iterator[None]
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed step
     raise OutOfMemory(_out_of_memory_advice(context, recipe)) from None
 
 
@@ -127,7 +127,7 @@ def batch_size_advice(recipe: Recipe, most: int, parts: int) -> str:
 
 
 def _out_of_memory_advice(context: TrainContext, recipe: Recipe) -> str:
-    """Measure what would have fitted; with several processes, which cannot measure alone, name half of the batch."""
+    """Return advice with a batch size that fits: measured, or half with several processes, which do not measure."""
     gc.collect()
     if context.precision.device.type == "cuda":
         torch.cuda.empty_cache()

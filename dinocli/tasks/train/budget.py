@@ -129,7 +129,7 @@ def _within_minutes(context: TrainContext, costs: Costs, labelled: list[int]) ->
     if plan.cut:
         context.reporter.warn(
             f"{minutes:g} minutes allow {steps} of the {planned} planned steps on this machine ({speed}); "
-            "more minutes may give more"
+            "more minutes may give better features"
         )
     else:
         context.reporter.line(f"{minutes:g} minutes are enough for all {steps} planned steps ({speed})")

@@ -47,9 +47,9 @@ HOW_TO_READ = (
     "The verdict is by crop/quadrant retrieval: does a crop of an image retrieve this image among all, and a quadrant "
     "the opposite quadrant? The 95 % interval is of the paired difference; the difference is significant if the "
     "interval excludes 0.",
-    "A second score can veto. Synthetic defects are blended into the images, and images with and without a defect are "
-    "classified from five examples each (synthetic-defect few-shot). Whatever the retrieval, the verdict is worse "
-    "if the whole 95 % interval of the difference to the start is "
+    "A second score can overrule it. Synthetic defects are blended into the images, and images with and without a "
+    "defect are classified from five examples each (synthetic-defect few-shot). Whatever the retrieval, the "
+    "verdict is worse if the whole 95 % interval of the difference to the start is "
     f"below {-100 * DEFECTS_MARGIN:g} points, or below 0 if that of batch-norm statistics alone is below "
     f"{-100 * STATISTICS_MARGIN:g} point.",
     "A dashed line in a chart is the start, a vertical line the selected step.",
@@ -66,7 +66,7 @@ STUDENT_HOW_TO_READ = (
 )
 VIEWS_NOTE = (
     "One row per image: the whole image first, then each view as the network gets it. Under a view: its fraction of "
-    "the image's area, and the applied augmentations. What matters to you has to be visible in most views."
+    "the image's area, and the applied augmentations. Details that matter to you have to be visible in most views."
 )
 
 
@@ -94,7 +94,7 @@ def write_page(
         verdict_sentence=f"{_lead(verdict, of_student=bool(context.teacher))} {KEEP[verdict.keep]}",
         verdict_details=" ".join(filter(None, (details(verdict), share_of_teacher(selection.labelled)))),
         parts=[
-            NoteList(advice, "What to try next"),
+            NoteList(advice, "Next steps"),
             *pictures,
             *tables,
             Charts([*_probe_curves(result.probe_results, score), *_step_curves(result.rows)]),
@@ -200,7 +200,7 @@ def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
     ]
     name = score.name[0].upper() + score.name[1:]
     note = f"{name}, mean difference and 95 % interval: batch-norm statistics alone, then training."
-    return Table("What each part contributed", ("part", "change", "95 % CI"), rows, note)
+    return Table("Contribution of each part", ("part", "change", "95 % CI"), rows, note)
 
 
 def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list[Curve]:

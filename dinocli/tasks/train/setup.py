@@ -93,7 +93,7 @@ def setup(
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
     if distinct < MIN_PAIRS:
-        reporter.warn(f"distinct images: {distinct}, too few to learn from and to judge; collect some hundreds")
+        reporter.warn(f"distinct images: {distinct}, too few to train on and to evaluate; collect some hundreds")
     facts = facts_of(len(store), backbone, info, world, distinct)
     reporter.stage("choosing precision and kernels")
     context = TrainContext(
@@ -182,7 +182,7 @@ def _usable(labels: Labels, images: ImageList, store: Store, reporter: ProgressR
     usable = multiclass_columns({column: [values[row] for row in rows] for column, values in labels.items()})
     for column in labels:
         if column not in usable:
-            reporter.warn(f"label column {column} has fewer than two classes: nothing can be measured by it")
+            reporter.warn(f"label column {column} has fewer than two classes: no score can be computed with it")
     return usable
 
 
@@ -191,7 +191,7 @@ def _check_distillation(recipe: Recipe) -> None:
     if (recipe.loss.teacher_feature or recipe.loss.teacher_patches) and not recipe.model.teacher:
         raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
     if recipe.model.teacher == "none":
-        raise UsageError("--teacher none: random weights teach nothing; name a run, a file or a timm name")
+        raise UsageError("--teacher none: random weights are no teacher; name a run, a file or a timm name")
 
 
 def _load_teacher(

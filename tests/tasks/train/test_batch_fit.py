@@ -49,7 +49,7 @@ def test_a_folder_needs_a_batch_and_memory_cuts_it(context: TrainContext) -> Non
     assert ears.lines == []
     found = fit(asking(context, "auto", ears), 230)
     assert found.recipe.run.batch_size == 12
-    assert "batch size 12, the most that fits" in ears.lines[0]
+    assert "batch size 12, the largest that fits" in ears.lines[0]
     assert found.recipe.run.steps == context.recipe.run.steps
 
 

@@ -121,10 +121,10 @@ BETTER, SAME, WORSE = (
 @pytest.mark.parametrize(
     ("verdict", "distinct", "best", "likeness", "mrr", "words"),
     [
-        (SAME, 500, 20, 0.999, 0.5, "hardly moved: train for longer (--steps 90), or faster (--set optim.lr=0.003)"),
+        (SAME, 500, 20, 0.999, 0.5, "hardly changed: train for longer (--steps 90), or faster (--set optim.lr=0.003)"),
         (SAME, 500, 30, 0.9, 0.5, "The last probe was the best: train for longer (--steps 90)"),
-        (SAME, 500, 20, 0.5, 0.5, "went too far: lower the learning rate (--set optim.lr=0.0003)"),
-        (WORSE, 500, 20, 0.999, 0.5, "went too far"),
+        (SAME, 500, 20, 0.5, 0.5, "changed too much: lower the learning rate (--set optim.lr=0.0003)"),
+        (WORSE, 500, 20, 0.999, 0.5, "changed too much"),
         (SAME, 40, 20, 0.9, 0.5, "Distinct images: 40."),
         (SAME, 500, 20, 0.9, 0.95, "give the labels with --labels"),
         (SAME, 500, 20, 0.9, 0.5, "Look at views.png"),
@@ -142,7 +142,7 @@ def test_a_no_comes_with_what_to_try_next(
 
 def test_with_too_few_images_for_a_verdict_the_only_advice_is_to_collect_more() -> None:
     found = next_steps(SAME, result(probed(0, 1.0)), tiny_recipe(), distinct=1, after=moved(20, 0.0))
-    assert found == ["Distinct images: 1. Collect some hundreds, or stay with the original weights."]
+    assert found == ["Distinct images: 1. Collect some hundreds, or keep the original weights."]
 
 
 def test_labels_that_were_given_are_not_asked_for() -> None:
@@ -154,7 +154,7 @@ def test_labels_that_were_given_are_not_asked_for() -> None:
     )
     assert "--labels" in asked
     assert "--labels" not in given
-    assert "your labels are the better judge" in given
+    assert "your labels are more reliable" in given
 
 
 def test_more_training_is_asked_for_in_the_words_that_cut_it_short() -> None:
@@ -171,13 +171,13 @@ def test_a_best_probe_before_the_weights_moved_away_does_not_ask_for_more() -> N
     """The head's warm-up leaves the backbone as it was; what came after it was worse."""
     found_result = result(probed(0, 0.5), probed(10, 0.5), moved(20, 0.8))
     found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, after=moved(10, 1.0))
-    assert found[0].startswith("The weights went too far")
+    assert found[0].startswith("The weights changed too much")
 
 
 def test_batch_norm_that_moved_before_the_first_step_is_no_sign_of_going_too_far() -> None:
     found_result = result(probed(0, 0.5), moved(0, 0.8), probed(10, 0.5))
     found = next_steps(SAME, found_result, tiny_recipe(), distinct=500, after=moved(10, 0.999))
-    assert found[0].startswith("The weights have hardly moved")
+    assert found[0].startswith("The weights have hardly changed")
 
 
 def test_a_yes_comes_without_advice() -> None:

@@ -179,7 +179,7 @@ def test_a_run_whose_last_weights_are_not_finite_is_worse_and_keeps_the_start(
     assert ended is not None
     assert (ended.verdict.outcome, ended.verdict.keep, ended.best_step) == ("worse", "start", 2)
     assert "not finite" in ended.verdict.reason
-    assert "went too far" in " ".join(ended.advice)
+    assert "changed too much" in " ".join(ended.advice)
     assert ears.warnings[-1] == "training gave no usable features"
     assert all(score["adapted"] is None for score in run_json(ended.folder)["outcome"]["scores"])
     assert not (ended.folder / "adapted").exists()
@@ -234,7 +234,7 @@ def stopped(images: Path, out: Path, *settings: str) -> str:
 def test_uniform_collapse_stops_and_leaves_the_original_weights(few: Path, tmp_path: Path) -> None:
     hot = [f"dino.{key}=50.0" for key in ("student_temp", "teacher_temp", "warmup_teacher_temp")]
     text = stopped(few, tmp_path / "run", *hot)
-    assert text.startswith("step 4: the loss sits at ln K = 4.16")
+    assert text.startswith("step 4: the loss stays at ln K = 4.16")
     assert "lower the teacher's temperature" in text
     assert str(tmp_path / "run" / "backbone") in text
 
@@ -298,7 +298,7 @@ def test_a_label_that_all_images_share_is_named_and_left_out(said: tuple[TrainRe
     result, ears = said
     assert [line.name for line in result.labelled] == ["k-NN accuracy, side", "k-NN macro F1, side"]
     assert [line.key for line in result.labelled] == ["knn20_accuracy/side", "knn20_macro_f1/side"]
-    assert "label column what has fewer than two classes: nothing can be measured by it" in ears.warnings
+    assert "label column what has fewer than two classes: no score can be computed with it" in ears.warnings
 
 
 def test_the_verdict_says_how_many_images_the_guard_knew(said: tuple[TrainResult, Ears]) -> None:
@@ -480,7 +480,7 @@ def test_adapted_batch_norm_has_a_probe_of_its_own_and_is_shared_by_both_network
     assert [gain.part for gain in outcome.verdict.gains] == ["batch-norm statistics", "training"]
     assert all(line.statistics is not None for line in outcome.lines)
     page = (outcome.folder / "report.html").read_text()
-    assert "What each part contributed" in page
+    assert "Contribution of each part" in page
     assert run_json(outcome.folder)["outcome"]["verdict"]["gains"][0]["part"] == "batch-norm statistics"
 
 
@@ -490,6 +490,6 @@ def test_the_report_puts_both_sides_beside_each_other(learnt: TrainResult) -> No
     assert page.count("data:image/webp;base64,") == 6 * (1 + 2 * 5), "six images, their neighbours by both"
     for words in ("by start and by adapted weights", "Patch features of the same images", "two runs of k-means agree"):
         assert words in page
-    for words in ("Command line", "recipe.toml", "How to read this page", "What to try next"):
-        assert (words in page) == (words != "What to try next" or bool(learnt.advice)), words
+    for words in ("Command line", "recipe.toml", "How to read this page", "Next steps"):
+        assert (words in page) == (words != "Next steps" or bool(learnt.advice)), words
     assert page.index("Nearest neighbours") < page.index("Without labels") < page.index("<h2>Curves</h2>")
