@@ -38,8 +38,9 @@ from dinocli.config.recipe import Recipe
 from dinocli.config.run_facts import RunFacts
 from dinocli.engine.build import build_precision
 from dinocli.engine.compilation import compile_learner
-from dinocli.engine.device import Precision, pick_device
+from dinocli.engine.device import pick_device
 from dinocli.engine.distributed import World
+from dinocli.engine.precision import Precision
 from dinocli.models.create import create_backbone
 
 CANVAS, EMBEDDED, MATRIX = (448, 600), 512, 8192

@@ -35,7 +35,7 @@ from dinocli.quality.bootstrap import paired_bootstrap
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
 from dinocli.quality.defect_few_shot import SHOTS, defect_few_shot
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.tasks.train.train_context import TrainContext
 

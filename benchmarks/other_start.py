@@ -22,7 +22,7 @@ from torch import Tensor
 
 import dinocli
 from dinocli.data.labels import read_labels
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.retrieval import rank_classes
 

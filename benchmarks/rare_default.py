@@ -28,7 +28,7 @@ from dinocli.quality.agreement import nmi
 from dinocli.quality.auto_k import choose_k
 from dinocli.quality.cosine import unit_rows
 from dinocli.quality.drift import LEVEL, drift
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.grouping import group_by_centres
 from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.knn import accuracy, knn_votes

@@ -35,7 +35,7 @@ from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
 from dinocli.quality.energy_whitening import EnergyWhitening
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.rarity import BANK_SIZE, ORDER, TEMPERATURE, BankBuilder
 from dinocli.quality.whitening import FLOOR, MEAN_WEIGHT

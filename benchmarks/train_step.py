@@ -41,8 +41,9 @@ from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.engine.build import build_learner, build_precision
-from dinocli.engine.device import Precision, keep_freed_memory, pick_device
+from dinocli.engine.device import keep_freed_memory, pick_device
 from dinocli.engine.distributed import World
+from dinocli.engine.precision import Precision
 from dinocli.engine.step import train_step
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone

@@ -23,7 +23,7 @@ from torch import Tensor
 import dinocli
 from dinocli.engine.rare_features import RareFit
 from dinocli.engine.square_resize import squares
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 
 BATCH = 25

@@ -16,11 +16,11 @@ from dinocli.config.run_facts import RunFacts
 from dinocli.dino.teacher import make_teacher
 from dinocli.engine.build_views import build_views
 from dinocli.engine.checkpoint import Checkpointer
-from dinocli.engine.device import Precision, candidates, fastest
 from dinocli.engine.distributed import World, from_main
 from dinocli.engine.monitor import Monitor
 from dinocli.engine.objective import Objective
 from dinocli.engine.optim import Updater, lr_scales, make_optimizer
+from dinocli.engine.precision import Precision, candidates, fastest
 from dinocli.engine.step import Learner
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.trackers import open_trackers

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dinocli.data.loader import Batch
 from dinocli.engine.build import set_stage
-from dinocli.engine.device import MIN_SPEEDUP
 from dinocli.engine.distributed import any_rank, from_main
+from dinocli.engine.precision import MIN_SPEEDUP
 from dinocli.engine.step import Learner, train_step
 from dinocli.errors import first_line, is_out_of_memory
 

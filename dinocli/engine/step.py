@@ -24,10 +24,10 @@ from dinocli.data.loader import Batch
 from dinocli.dino.center import updated_center
 from dinocli.dino.loss import marginal_entropy
 from dinocli.dino.teacher import copy_buffers, update_teacher
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World, all_reduce_sum
 from dinocli.engine.objective import LossTerms, Objective
 from dinocli.engine.optim import Updater
+from dinocli.engine.precision import Precision
 from dinocli.engine.step_schedule import StepSchedule
 from dinocli.engine.warmup import HeadWarmup
 from dinocli.models.frozen_teacher import FrozenTeacher

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.knn import accuracy, balanced_accuracy, knn_votes, macro_f1
 from dinocli.quality.linear import linear_probe, linear_transfer

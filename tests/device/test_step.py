@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dinocli.engine.build import build_learner
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
+from dinocli.engine.precision import Precision
 from dinocli.engine.step import Learner, train_step
 from dinocli.models.create import create_backbone
 from tests.device.pretend import DeviceTensor, PretendDevice

@@ -7,8 +7,8 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Batch
 from dinocli.engine.build import build_learner
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
+from dinocli.engine.precision import Precision
 from dinocli.engine.step import Learner
 from dinocli.models.create import create_backbone
 from tests.networks import FOUR_BLOCKS

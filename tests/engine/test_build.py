@@ -21,9 +21,9 @@ from dinocli.engine.build import (
     set_stage,
 )
 from dinocli.engine.build_views import view_specs
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.initialize import fill_center
+from dinocli.engine.precision import Precision
 from dinocli.engine.step import train_step
 from dinocli.models.create import create_backbone
 from dinocli.models.trainable import trainable_names

@@ -20,9 +20,9 @@ from dinocli.engine.compilation import (
     compile_learner,
     step_with_fallback,
 )
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.initialize import fill_center
+from dinocli.engine.precision import Precision
 from dinocli.engine.step import Learner, train_step
 from dinocli.models.features import extract
 from tests.device.test_step import learner_on

@@ -5,7 +5,8 @@ from multiprocessing.connection import Connection
 import pytest
 import torch
 
-from dinocli.engine.device import Precision, candidates, fastest, pick_device
+from dinocli.engine.device import pick_device
+from dinocli.engine.precision import Precision, candidates, fastest
 from dinocli.errors import UsageError
 from tests.forks import FORKS
 
@@ -51,7 +52,7 @@ def test_a_faster_choice_must_be_a_tenth_faster(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], winner: int, pace: float, trials: int
 ) -> None:
     clock, choices = [0.0], [Precision(CPU, "fp32", "fused"), Precision(CPU, "bf16", "fused")]
-    monkeypatch.setattr("dinocli.engine.device.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("dinocli.engine.precision.time.perf_counter", lambda: clock[0])
     calls: list[Precision] = []
 
     def trial(choice: Precision) -> None:

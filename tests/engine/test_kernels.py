@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from dinocli.engine.build import build_precision
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
 from dinocli.engine.kernels import Kernels
+from dinocli.engine.precision import Precision
 from dinocli.models.create import create_backbone
 from tests.engine.learners import tiny_recipe
 

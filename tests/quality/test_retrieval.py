@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dinocli.quality import cosine
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.retrieval import rank_classes
 from tests.quality.test_knn import blobs
 

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
-from dinocli.quality.density import HDBSCAN_ROWS
+from dinocli.quality.hdbscan import HDBSCAN_ROWS
 from dinocli.quality.kmeans import SAMPLE_ROWS
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import AUTO, ClusterOptions

@@ -136,7 +136,7 @@ class ClusterOptions(FeatureInputs):
     @property
     def width(self) -> int:
         """PCA components to keep; 0 keeps all."""
-        from dinocli.quality.density import HDBSCAN_WIDTH  # loads scikit-learn, and options are checked before
+        from dinocli.quality.hdbscan import HDBSCAN_WIDTH  # loads scikit-learn, and options are checked before
 
         return self.pca or (HDBSCAN_WIDTH if self.method == "hdbscan" else 0)
 

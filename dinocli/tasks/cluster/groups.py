@@ -7,8 +7,8 @@ import numpy as np
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore, choose_k
-from dinocli.quality.density import agglomerative, hdbscan
 from dinocli.quality.grouping import NO_CLUSTER, Grouping, group_by_centres, group_by_labels
+from dinocli.quality.hdbscan import agglomerative, hdbscan
 from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.whitening import fit_projection, fit_whitening

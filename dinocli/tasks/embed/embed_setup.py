@@ -16,8 +16,9 @@ from dinocli.data.ranges import MEASURED, range_option
 from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import find_images
 from dinocli.data.survey import check_stored
-from dinocli.engine.device import DTYPES, feature_precision, pick_device
+from dinocli.engine.device import pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
+from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
 from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory

@@ -11,7 +11,7 @@ from dinocli.data.image_list import ImageList
 from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import find_images
 from dinocli.data.tiling import parse_tiling
-from dinocli.engine.device import DTYPES, feature_precision
+from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction

@@ -11,7 +11,7 @@ from dinocli.data.labels import Labels
 from dinocli.engine.probe import Probe
 from dinocli.models.backbone import Backbone
 from dinocli.quality import defect_few_shot
-from dinocli.quality.few_shot import few_shot
+from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
 from dinocli.quality.retrieval import rank_classes

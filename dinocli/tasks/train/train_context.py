@@ -16,8 +16,8 @@ from dinocli.data.store import Store
 from dinocli.data.survey import Survey
 from dinocli.engine.build import build_learner, facts_of
 from dinocli.engine.build_views import probe_crop
-from dinocli.engine.device import Precision
 from dinocli.engine.distributed import World
+from dinocli.engine.precision import Precision
 from dinocli.engine.probe import Probe, ProbeSample, forwards_per_image, probe_indices
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone

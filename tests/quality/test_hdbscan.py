@@ -3,8 +3,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from dinocli.errors import UsageError
-from dinocli.quality import density
-from dinocli.quality.density import agglomerative, hdbscan
+from dinocli.quality.hdbscan import agglomerative, hdbscan
 from dinocli.quality.normalized_features import NormalizedFeatures
 from tests.quality.groups import cloud, mixture
 
@@ -28,7 +27,7 @@ def test_min_size_is_the_smallest_group() -> None:
 
 def test_a_large_set_is_clustered_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = mixture(4, 2000, noise=0.2, width=8)
-    monkeypatch.setattr(density, "HDBSCAN_ROWS", 300)
+    monkeypatch.setattr("dinocli.quality.hdbscan.HDBSCAN_ROWS", 300)
     labels = hdbscan(NormalizedFeatures(points), min_size=100)
     assert len(labels) == 2000
     assert adjusted_rand_score(truth, labels) > 0.95
@@ -39,7 +38,7 @@ def test_a_cloud_is_mostly_noise() -> None:
 
 
 def test_agglomerative_refuses_what_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(density, "AGGLOMERATIVE_ROWS", 50)
+    monkeypatch.setattr("dinocli.quality.hdbscan.AGGLOMERATIVE_ROWS", 50)
     with pytest.raises(UsageError, match="at most 50 images, not 51; use --method kmeans"):
         agglomerative(NormalizedFeatures(cloud(51)), 3)
 
