@@ -62,6 +62,7 @@ class Candidate:
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             warnings.filterwarnings("ignore", "self.within_class_std_dev_", UserWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class
             return estimator.fit(rows_MD, class_M)
 
 

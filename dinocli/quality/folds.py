@@ -34,4 +34,5 @@ def folds(
     split = kind(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # absent from some folds
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class
         yield from split.split(np.zeros(len(labels_N)), labels_N, groups_N)

@@ -87,12 +87,16 @@ def linear_transfer(
     with warnings.catch_warnings():
         # Weak penalties may need more iterations; they are stopped, and the log loss judges the result.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class are normal
         model = _model(_strength(rows_MD, labels_M, groups_M, seed)).fit(rows_MD, labels_M)
     return np.asarray(model.predict(rows_ND))
 
 
 def _strength(rows_MD: NDArray[np.float32], labels_M: NDArray[Any], groups_M: NDArray[Any] | None, seed: int) -> float:
     """Select C on one inner fold by log loss, which is far less noisy than accuracy."""
+    groups = 2 if groups_M is None else len(np.unique(groups_M))
+    if groups < 2 or np.unique(labels_M, return_counts=True)[1].max() < 2:  # nothing can be held out
+        return 1.0
     learn, check = next(iter(folds(labels_M, groups_M, _INNER_FOLDS, seed=seed)))
     known = np.isin(labels_M[check], labels_M[learn])  # a class of one image is only on one side
     check = check[known]

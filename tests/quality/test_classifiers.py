@@ -70,6 +70,13 @@ def test_scores_equal_scikit_learn_on_the_same_folds(candidate: Candidate, class
     assert 0.4 < (found == labels_N).mean() < 1, "a test that every classifier passes shows nothing"
 
 
+@pytest.mark.parametrize("candidate", [Candidate("linear", 10.0), Candidate("knn", 1.0), Candidate("mean")], ids=str)
+def test_one_label_of_many_classes_is_no_regression(candidate: Candidate) -> None:
+    """scikit-learn warns of it, which is an error in the tests."""
+    rows_MD = np.eye(24, dtype=np.float32)
+    assert (candidate.fitted(rows_MD, np.arange(24)).predict(rows_MD) == np.arange(24)).all()
+
+
 def test_few_rows_in_their_own_span_give_the_same_probabilities() -> None:
     random = np.random.default_rng(0)
     features_ND = np.concatenate([clouds(4)[0], random.standard_normal((12, 200)).astype(np.float32)], axis=1)

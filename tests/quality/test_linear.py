@@ -81,3 +81,11 @@ def test_the_penalty_is_chosen_by_what_is_held_out(monkeypatch: pytest.MonkeyPat
 def test_one_class_alone_is_predicted() -> None:
     features, labels = blobs()
     assert (linear_transfer(features[:20], labels[:20], features[20:]) == labels[0]).all()
+
+
+@pytest.mark.parametrize("groups", [None, np.tile(["left", "right"], 30)])
+def test_classes_of_two_images_leave_one_to_learn_from(groups: Any) -> None:
+    """The penalty cannot be selected then: no class has an image to hold out."""
+    labels = np.repeat([f"class {number}" for number in range(30)], 2)
+    features = np.repeat(np.eye(30, dtype=np.float32), 2, axis=0)
+    assert accuracy(labels, linear_probe(features, labels, groups_N=groups)) == 1
