@@ -10,6 +10,8 @@ from dinocli.artifacts.run_folder import RunFolder, latest_run
 from dinocli.config.load import load_recipe, with_values
 from dinocli.config.preprocess import Channels, parse_channels
 from dinocli.config.recipe import Data
+from dinocli.data.bad_images import bad_limit
+from dinocli.data.ranges import parse_range
 from dinocli.errors import DataError, UsageError
 from dinocli.files import user_path
 
@@ -95,6 +97,10 @@ class ReadOptions:
             object.__setattr__(self, "channels", parse_channels(self.channels))
         if isinstance(self.nodata, int | float):
             object.__setattr__(self, "nodata", (self.nodata,))
+        if self.max_bad:  # both are checked before weights are loaded and images are read
+            bad_limit(self.max_bad, 0)
+        if self.range:
+            parse_range(self.range)
         accept_paths(self)
 
     def given(self) -> list[str]:

@@ -49,3 +49,11 @@ def test_an_empty_list_of_inputs_does_not_mean_the_newest_run(found: Any) -> Non
     with pytest.raises(UsageError, match="inputs is an empty list"):
         ImageOptions(found)
     assert ImageOptions().inputs == ()
+
+
+@pytest.mark.parametrize("max_bad", ["0.3", "101%", "many"])
+def test_max_bad_and_range_are_checked_before_any_image_is_read(max_bad: str) -> None:
+    with pytest.raises(UsageError, match=f"--max-bad '{max_bad}' is not known; use a percentage"):
+        ReadOptions(max_bad=max_bad)
+    with pytest.raises(UsageError, match="--range 'wide'"):
+        ReadOptions(range="wide")
