@@ -98,7 +98,7 @@ class ReadOptions:
         if isinstance(self.nodata, int | float):
             object.__setattr__(self, "nodata", (self.nodata,))
         if self.max_bad:  # both are checked before weights are loaded and images are read
-            bad_limit(self.max_bad, 0)
+            bad_limit(str(self.max_bad), 0)
         if self.range:
             parse_range(self.range)
         accept_paths(self)
