@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from dinocli.errors import UsageError
 
@@ -37,6 +38,31 @@ class Threshold(NamedTuple):
     kind: str
     number: float
 
+    def __str__(self) -> str:
+        """Return it as it is written after the option."""
+        return {"auto": "auto", "value": f"{self.number:g}"}.get(self.kind, f"{self.kind}:{self.number:g}")
+
+
+AUTO = Threshold("auto", 0.0)
+
+STEEPNESS = 4
+"""Slope of the soft map: distance 0, usual for a patch, is at 0.018, and twice the threshold at 0.982."""
+
+
+def soft_value(far: NDArray[np.floating] | float, unit: float) -> NDArray[np.float32]:
+    """Map corrected distances to (0, 1), the scale of `--threshold VALUE`, by a logistic function.
+
+    Args:
+        far: Corrected distances.
+        unit: Distance of the threshold `auto`, which gets 0.5.
+    """
+    return np.asarray(expit((far - unit) * (STEEPNESS / unit)), np.float32)
+
+
+def distance_at(value: float, unit: float) -> float:
+    """Return the distance that has a value of the soft map, the inverse of `soft_value`."""
+    return unit * (1 + float(logit(value)) / STEEPNESS)
+
 
 def parse_threshold(text: str) -> Threshold:
     """Parse ``auto``, a value of the soft maps between 0 and 1, or ``quantile:Q``.
@@ -45,7 +71,7 @@ def parse_threshold(text: str) -> Threshold:
         UsageError: The text is none of these.
     """
     if text == "auto":
-        return Threshold("auto", 0.0)
+        return AUTO
     kind, _, digits = text.rpartition(":")
     kind = kind or "value"
     try:

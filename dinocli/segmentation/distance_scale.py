@@ -24,10 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
-from scipy.special import expit
 
 from dinocli.quality.image_scores import image_score
-from dinocli.segmentation.anomaly_threshold import Threshold, good_line, mixed_line
+from dinocli.segmentation.anomaly_threshold import AUTO, Threshold, distance_at, good_line, mixed_line, soft_value
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.peak_outlines import outlined
 
@@ -116,6 +115,8 @@ class DistanceScale:
         folder. With too few images for that, it is the distance that one image in a hundred would exceed if distances
         had the exponential tail that the median and the upper quartile of all patches give.
         """
+        if threshold.kind == "value":
+            return distance_at(threshold.number, self.line(patches, AUTO))
         line = self._line_of(self.maxima_S, threshold)
         if line is None:
             line = self.middle + self.fall * float(np.log(patches / 2 / EXPONENTIAL_FALSE_RATE))
@@ -130,7 +131,7 @@ class DistanceScale:
         return good_line(maxima_S) if self.good else mixed_line(maxima_S)
 
     def parameters(self, threshold: Threshold) -> Mapping[str, float | str]:
-        """Return the decay length of the distances and the rule that set the threshold."""
+        """Return the decay length of the distances, the rule that set the threshold, and its value if it is not 0.5."""
         of = "good images" if self.good else "images"
         least = MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES
         rule = f"exponential tail: fewer than {least} {of}"
@@ -138,40 +139,39 @@ class DistanceScale:
             rule = f"quantile {threshold.number:g} of the maxima of {of}"
         elif len(self.maxima_S) >= least:
             rule = f"{'held-out' if self.good else 'lower'} maxima of {of}"
-        value = {"threshold": threshold.number} if threshold.kind == "value" else {}
-        return {"distance_decay": self.fall, "threshold_rule": rule, **value}
+        # Of few images the value depends a little on the size of an image.
+        value = soft_value(*(self.line(PLACES**2, one) for one in (threshold, AUTO)))
+        own = {} if threshold.kind == "auto" else {"threshold": round(float(value), 4)}
+        return {"distance_decay": self.fall, "threshold_rule": rule, **own}
 
     def judge(self, distances_Fhw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
-        """Map one image: the threshold is 0.5 in the soft map, and a mask ends at half the height of its peak."""
+        """Map one image: `auto` is 0.5 in the soft map, and its masks end at half the height of their peaks."""
         far_Fhw = corrected_kinds(distances_Fhw, self.place_FPP, self.spread_FPP)
         weight = coarse_weight(self.maxima_FS)
         far_hw = weighted_sum(far_Fhw, weight)
         # The median of the image stays in: a worn or stained image is far from the others as a whole.
         whole_hw = corrected(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0], keep_median=True)
         overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
-        line = self.line(far_hw.size, threshold)
-        named = f"quantile:{threshold.number:g}" if threshold.kind == "quantile" else "auto"
-        saliency_hw, highest = _soft(far_hw, line), float(far_hw.max())
-        reason = f"no patch is above the threshold (maximum {highest / line:.2f} of --threshold {named})"
+        unit, line = (self.line(far_hw.size, one) for one in (AUTO, threshold))
+        saliency_hw, highest = soft_value(far_hw, unit), float(far_hw.max())
+        cut = threshold.number if threshold.kind == "value" else float(soft_value(line, unit))
         if threshold.kind == "value":
-            soft_hw, cut, found = saliency_hw, threshold.number, float(saliency_hw.max()) > threshold.number
+            soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:
             lines_F = [self._line_of(maxima_S, threshold) or np.inf for maxima_S in self.maxima_FS]
-            soft_hw, cut, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
+            soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
+        furthest = highest / max(line, unit / 100)  # values below 0.018 are distances below 0
+        reason = f"no patch is above the threshold (maximum {furthest:.2f} of --threshold {threshold})"
         return PatchMaps(
             soft_hw[None],
-            threshold=cut,
-            score=float(_soft(np.array(overall), line)),
+            threshold=level,
+            score=float(soft_value(overall, unit)),
             empty_reason="" if found else reason,
-            metrics={"furthest": highest / line},
+            metrics={"furthest": furthest},
             saliency_hw=saliency_hw,
+            saliency_threshold=cut,
             distances_Fhw=distances_Fhw,
         )
-
-
-def _soft(far: NDArray[np.floating], line: float) -> NDArray[np.float32]:
-    """Map distances to (0, 1) by a logistic function with 0.5 at the threshold."""
-    return np.asarray(expit((far - line) * (4 / line)), np.float32)
 
 
 class Places(NamedTuple):

@@ -79,6 +79,7 @@ class PatchMaps:
         metrics: Numbers for `segments.csv` and `--json`, such as `lambda_2`.
         extra_maps: Further maps by name, (h, w) or (h, w, 3), float32 in [0, 1]: attention heads, false colours.
         saliency_hw: Saliency of each patch if it is not the maximum of `soft_Khw` over K.
+        saliency_threshold: Value of the saliency above which the anomaly method detects a patch.
         distances_Fhw: Uncorrected distances of the anomaly method, one map for each kind of features (F), to which
             `--from` applies another threshold.
         heads_nhw: Masks of the attention heads, for the score of the best head against the ground truth.
@@ -91,6 +92,7 @@ class PatchMaps:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     saliency_hw: Soft | None = None
+    saliency_threshold: float = 0.5
     distances_Fhw: NDArray[np.float32] | None = None
     heads_nhw: NDArray[np.bool_] | None = None
 

@@ -89,7 +89,7 @@ def sensitivity(fitted: FittedAnomaly, extractor: FeatureExtraction, images: Seq
 
 
 def _above(maps: PatchMaps) -> NDArray[np.bool_]:
-    return np.asarray(maps.saliency() > maps.threshold)
+    return np.asarray(maps.saliency() > maps.saliency_threshold)
 
 
 def _square(canvas_CHW: Canvas, random: np.random.Generator) -> tuple[slice, slice, slice]:

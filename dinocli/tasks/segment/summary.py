@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dinocli.report.mask_gallery import (
 from dinocli.report.page import Cell, Table
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
+from dinocli.segmentation.anomaly_threshold import distance_at, soft_value
 from dinocli.tasks.segment.group_answers import write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
@@ -46,8 +48,8 @@ OTHERS = {
 """Advice if a method for objects finds nothing."""
 
 SMALLER = (
-    "If you see a defect, move the slider Threshold; --from FOLDER --threshold VALUE --out NEW writes the masks it "
-    "shows. --reference GOOD, a folder of good images, or a larger --size find smaller defects."
+    "If you see a defect, move the slider Threshold to the left; --from FOLDER --threshold VALUE --out NEW writes the "
+    "masks it shows. --reference GOOD, a folder of good images, or a larger --size find smaller defects."
 )
 """Advice if the anomaly method finds nothing."""
 
@@ -97,7 +99,7 @@ def finish(
             reporter.warn(warning)
         if plan.scale is not None and manifest["segmented"] and not manifest["regions"]:
             furthest = max(record.metrics["furthest"] for record in journal)
-            if furthest <= 1:  # else --threshold or --min-area left nothing
+            if furthest <= 1:  # else --min-area or the edge refinement left nothing
                 reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"]))
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
         page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
@@ -191,14 +193,16 @@ def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: i
 
     Args:
         parameters: Of the fitted method, with the number of synthetic defects if it was tested on these.
-        furthest: Largest distance of a patch; 1 is the threshold.
+        furthest: Largest distance of a patch; 1 is the threshold of the command.
         images: Number of images.
     """
     found, tested = parameters.get(f"found_by_{parameters.get('features')}_features"), ""
     if found is not None:
         defects = parameters["synthetic_defects"]
         tested = f"; {found} of {defects} synthetic defects were found, but real ones may be fainter"
+    number = float(parameters.get("threshold", 0.5))
+    highest = float(soft_value(furthest * distance_at(number, 1), 1))
     return (
-        f"nothing marked in {images} images: the furthest patch is at {furthest:.2f} of --threshold auto{tested}. "
-        f"A --threshold below 0.5 marks more"
+        f"nothing marked in {images} images: the furthest patch is at {furthest:.2f} of the threshold, which is "
+        f"--threshold {number:g}{tested}. A value below {floor(100 * highest) / 100:g} marks more"
     )
