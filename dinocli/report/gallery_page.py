@@ -159,4 +159,5 @@ def _summary(page: GalleryPage) -> str:
     empty = sum(not image.segments for image in page.images)
     parts = [f"{number(len(page.images))} images", f"{number(len(page.images) - empty)} with a mask"]
     parts += [f"{number(empty)} empty"] if empty else []
+    parts += ["white outline: true mask"] if any(image.truth for image in page.images) else []
     return html_text(" · ".join(parts))

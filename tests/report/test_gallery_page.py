@@ -205,6 +205,7 @@ def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, v
     assert first.locator("img.overlay").count() == 1
     assert first.locator("canvas.heat").count() == 1
     assert first.locator("img.truth").count() == 1
+    assert "white outline: true mask" in page.inner_text(".summary")
     for value, share in (("0.5", 0.5), ("0.2", 0.8)):
         page.fill("#threshold", value)
         mask = page.locator(".tile canvas.overlay").first
