@@ -72,7 +72,7 @@ class AttentionMethod:
             threshold=1 - self.mass,
             score=float(np.clip(1 - area / self.mass, 0, 1)),
             empty_reason=f"attention is spread over {area:.0%} of the image" if area > MAX_AREA else "",
-            metrics={"head": number, "area_fraction": area},
+            metrics={"head": number, "patch_fraction": area},
             extra_maps={"mean": _scaled(mean_hw)} | named,
             heads_nhw=np.stack([mass_below(map_hw) > 1 - self.mass for map_hw in grid.values_hwD.transpose(2, 0, 1)]),
         )

@@ -97,7 +97,7 @@ class FittedPca:
             threshold=0.5,
             score=float(soft_hw.max()),
             empty_reason=self._empty_reason(soft_hw),
-            metrics={"area_fraction": float((soft_hw > 0.5).sum() / grid.counts_hw.sum())},
+            metrics={"patch_fraction": float((soft_hw > 0.5).sum() / grid.counts_hw.sum())},
             extra_maps={"colours": shades_hw3.clip(0, 1).astype(np.float32)},
         )
 

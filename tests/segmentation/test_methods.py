@@ -4,6 +4,7 @@ import pytest
 from dinocli.errors import UsageError
 from dinocli.models.backbone import Backbone
 from dinocli.models.create import create_backbone
+from dinocli.segmentation.annotation_formats import COLUMNS
 from dinocli.segmentation.anomaly import Anomaly
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.method_choice import METHODS, make_method, pick_method
@@ -79,3 +80,12 @@ def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, obje
 
 def test_one_image_alone_is_cut(convnet: Backbone) -> None:
     assert pick_method(convnet, lambda feature_kind: _grids(1, 0))[0] == "tokencut"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_metric_has_the_name_of_another_column_of_the_table(vit: Backbone, name: str) -> None:
+    values = abs(np.random.default_rng(0).normal(size=(3, 8, 8, 3))).astype(np.float32)
+    grids = [FeatureGrid(values_hwD, image) for image, values_hwD in enumerate(values)]
+    metrics = make_method(name, {}, vit).fit(grids).apply(grids[0]).metrics
+    assert metrics
+    assert not set(metrics) & set(COLUMNS)
