@@ -39,6 +39,7 @@ def test_the_value_that_is_named_marks_more_and_the_next_higher_one_does_not(tex
     empty = [one for one in judged if one.empty_reason]
     assert all((one.metrics["furthest"] > 1) != bool(one.empty_reason) for one in judged)
     furthest = max(empty, key=lambda one: one.metrics["furthest"])
+    assert furthest.distances_Fhw is not None
     line = no_anomaly(scale.parameters(threshold), furthest.metrics["furthest"], len(maps))
     value = float(line.removesuffix(" marks more").rpartition(" ")[2])
     marked, missed = (
