@@ -21,9 +21,9 @@ PROBE_INTERVALS = (0.1, 0.2, 1 / 3, 0.5, 1.0)
 MIN_VERDICT_PROBES = 2
 """The verdict probes at least the start weights and the adapted weights."""
 
-VERDICT_IMAGE_COST = 7 / 4
-"""Cost of an image in a probe of the verdict, relative to the guard's: four kinds of synthetic defects, not one; 1
-without synthetic defects."""
+VERDICT_IMAGE_COST = 9 / 4
+"""Cost of an image in a probe of the verdict, relative to the guard's: four kinds of synthetic defects, not one, and
+`pooled+rare`, which needs a pass to be fitted and distances; 1 without synthetic defects."""
 
 
 @dataclass(frozen=True)

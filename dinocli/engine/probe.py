@@ -24,6 +24,7 @@ from dinocli.augment.resample import normalise, resize_square
 from dinocli.augment.synthetic_defects import KINDS, draw_defects, with_defects
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.loader import Loader
+from dinocli.engine.rare_probe import fit_to_probe
 from dinocli.engine.square_resize import square_batches
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
@@ -57,11 +58,13 @@ class ProbeSample(NamedTuple):
         draw: Seed of the crops and of the synthetic defects.
         defects: Kinds of synthetic defects on each image: none, one of them, or every one in a pass of its own, as for
             a verdict.
+        rare: Also measure synthetic defects with `pooled+rare`, fitted to the images of the probe.
     """
 
     indices: Sequence[int]
     draw: int
     defects: Literal["none", "one", "every"] = "every"
+    rare: bool = False
 
 
 class Probe:
@@ -86,7 +89,7 @@ class Probe:
         teacher: TeacherWeights | None = None,
     ) -> None:
         self.loader, self.crop, self.preprocess = loader, crop, preprocess
-        self.indices, self.draw, defects = sample
+        self.indices, self.draw, defects, self.rare = sample
         self.advance, self.teacher = advance, teacher
         self.score: SelectionScore = TEACHER_NEIGHBOURS if teacher else CROP_QUADRANT
         self._teacher_ND: Features | None = None
@@ -102,16 +105,23 @@ class Probe:
     @property
     def images_per_measurement(self) -> int:
         """Number of images over all passes of a measurement."""
-        return (PASSES_WITHOUT_DEFECTS + len(self._passes)) * len(self.indices)
+        return (PASSES_WITHOUT_DEFECTS + len(self._passes) + self.rare) * len(self.indices)
 
     def measure(self, backbone: Backbone, step: int) -> ProbeResult:
         """Measure a backbone; the first one measured is the start, with which the others are compared.
 
         Results and features of the first and the last measurement stay in `start` and `last`, their images in `rows`.
         """
-        features = self.extract(backbone)
+        start_ND = self.start.clean_ND if self.start else None
+        both = fit_to_probe(backbone, self._advancing(self._whole()), start_ND) if self.rare else None
+        features = self.extract(backbone, both or POOLED)
+        rare_defects_N = np.full(len(features.rows) if self.rare else 0, np.nan)
+        if both:
+            rare_defects_N = features.transformed(lambda rows: rows[:, backbone.dim :]).defects_N()
+            features = features.transformed(lambda rows: rows[:, : backbone.dim])
         self.rows = features.rows
-        result = features.measured(step, self.start.clean_ND if self.start else features.clean_ND)
+        result = features.measured(step, features.clean_ND if start_ND is None else start_ND)
+        result = replace(result, rare_defects_N=rare_defects_N)
         if self.teacher and result.scores.finite:
             if self._teacher_ND is None:
                 self._teacher_ND = self.teacher_features(self.indices)
@@ -151,6 +161,11 @@ class Probe:
         assert self.teacher is not None
         of_teacher = self.teacher.preprocess(self.preprocess)
         return whole_features(self.loader, self.teacher.backbone, indices, of_teacher)[0]
+
+    def _advancing(self, batches: Batches) -> Batches:
+        for images_B3SS, rows in batches:
+            self.advance(len(rows))
+            yield images_B3SS, rows
 
     def _whole(self) -> Batches:
         return square_batches(self.loader, self.indices, self.preprocess, PROBE_BATCH)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
-from dinocli.models.rarity_maps import MAPS, rarity_maps
+from dinocli.models.rarity_maps import MAPS, check_rarity_maps, rarity_maps
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.rarity import NOT_IN_BANK, BankBuilder, MemoryBank
@@ -36,6 +36,10 @@ SAMPLE = 512
 
 SHARPNESS = 3
 """Exponent of the logistic curve from the similarity of the images to the share of the rare part (`rare_share`)."""
+
+MIN_RARE_IMAGES = 64
+"""Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
+32 images they got worse on some."""
 
 MAX_MAP_BYTES = 1 << 28
 """Maximum memory of stored feature maps during the fit."""
@@ -199,6 +203,17 @@ class RareFit:
         joined_SP = torch.cat([joined_parts(banks, share, *kept) for kept in self._stored])
         features = RareFeatures(self.kind, banks, share, EnergyWhitening.fit(joined_SP), self._images)
         return features, features.whitening.whiten(joined_SP).numpy()
+
+
+def why_not_rare(backbone: Backbone) -> str:
+    """Return why `pooled+rare` is not the default feature of a backbone; empty if it is, with enough images."""
+    if backbone.architecture == "hierarchical":
+        return "rare patches were not measured for hierarchical transformers"
+    try:
+        check_rarity_maps(backbone)
+    except WeightsError:
+        return f"{backbone.name} has no maps of two strides"
+    return ""
 
 
 def width_of(kind: str, pooled_BD: Tensor, maps: Mapping[str, Tensor]) -> int:

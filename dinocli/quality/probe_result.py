@@ -51,6 +51,9 @@ SCORE_NAMES = {
 """Names of the scores in tables and curves."""
 
 
+_VALUES = ("values", "defects", "rare_defects")
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """Scores of one network on the probe images.
@@ -60,12 +63,14 @@ class ProbeResult:
         scores: Label-free scores.
         values_N: Selection score of each probe image, for paired comparisons.
         defects_N: Synthetic-defect few-shot of each image (`dinocli.quality.defect_few_shot`); empty if not measured.
+        rare_defects_N: The same with `pooled+rare`, the default feature of `embed`; empty if not measured.
     """
 
     step: int
     scores: Scores
     values_N: NDArray[np.float64]
     defects_N: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    rare_defects_N: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def selection_score(self) -> float:
@@ -77,16 +82,21 @@ class ProbeResult:
         """Mean synthetic-defect few-shot accuracy; NaN if it was not measured."""
         return mean_accuracy(self.defects_N)
 
+    @property
+    def rare_defect_score(self) -> float:
+        """The same with `pooled+rare`."""
+        return mean_accuracy(self.rare_defects_N)
+
     def to_dict(self) -> dict[str, object]:
         """Return JSON-like data for a checkpoint."""
-        values = {"values": self.values_N.tolist(), "defects": self.defects_N.tolist()}
+        values = {name: getattr(self, f"{name}_N").tolist() for name in _VALUES}
         return {"step": self.step, "scores": vars(self.scores).copy(), **values}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ProbeResult":
         """Build a result from `to_dict` data."""
-        values_N, defects_N = (np.array(data.get(key, ()), np.float64) for key in ("values", "defects"))
-        return cls(int(data["step"]), Scores(**data["scores"]), values_N, defects_N)
+        values = [np.array(data.get(name, ()), np.float64) for name in _VALUES]
+        return cls(int(data["step"]), Scores(**data["scores"]), *values)
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,14 @@ class ProbeFeatures:
         scores, values_N = measure(self.clean_ND, self.crop_ND, self.quadrants_4ND, start_ND)
         if not self.defects:
             return ProbeResult(step, scores, values_N)
-        defects_N = np.full(len(self.rows), np.nan)
-        if scores.finite and all(np.isfinite(defect_ND).all() for defect_ND, _ in self.defects):
-            defects_N = np.mean(
-                [defect_few_shot(self.clean_ND, defect_ND, kind_N) for defect_ND, kind_N in self.defects], axis=0
-            )
-        return ProbeResult(step, scores, values_N, defects_N)
+        return ProbeResult(step, scores, values_N, self.defects_N())
+
+    def defects_N(self) -> NDArray[np.float64]:
+        """Compute synthetic-defect few-shot of each image, (N,), the mean over the passes; NaN if not finite."""
+        if not all(np.isfinite(rows).all() for rows in (self.clean_ND, *(defect_ND for defect_ND, _ in self.defects))):
+            return np.full(len(self.rows), np.nan)
+        passes = [defect_few_shot(self.clean_ND, defect_ND, kind_N) for defect_ND, kind_N in self.defects]
+        return np.asarray(np.mean(passes, axis=0))
 
 
 def measure(

@@ -68,6 +68,7 @@ class Verdict:
         reason: The decision and its numbers, one sentence.
         summary: One sentence for readers who do not know the score; empty if there is none.
         gains: Contribution of each part of the run, in the order of the run; empty if it was not measured.
+        caution: One sentence if the default feature of `embed` has lost synthetic defects; else empty.
     """
 
     outcome: Literal["better", "no different", "worse"]
@@ -75,11 +76,13 @@ class Verdict:
     reason: str
     summary: str = ""
     gains: tuple[Gain, ...] = ()
+    caution: str = ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All sentences of the verdict: summary, decision with its numbers, contribution of each part."""
-        return tuple(filter(None, (self.summary, f"{self.outcome.capitalize()}: {self.reason}", self.parts)))
+        """All sentences of the verdict: summary, decision with its numbers, contribution of each part, caution."""
+        decision = f"{self.outcome.capitalize()}: {self.reason}"
+        return tuple(filter(None, (self.summary, decision, self.parts, self.caution)))
 
     @property
     def parts(self) -> str:
@@ -142,7 +145,7 @@ def judge(
     if trend == "decrease":
         return Verdict("worse", "start", reason, summary)
     if trend == "increase":
-        return Verdict("better", "adapted", reason, summary)
+        return Verdict("better", "adapted", reason, summary, caution=_caution(start, adapted))
     return Verdict("no different", "start", reason, summary)
 
 
@@ -173,6 +176,34 @@ def defects_lost(start: ProbeResult, adapted: ProbeResult, statistics: ProbeResu
     return (
         f"{DEFECT_DECREASE} ({change}{also}; {limit}): from five examples, an image with a defect is told from one "
         f"without in {100 * adapted_N.mean():.1f} % of cases instead of {100 * start_N.mean():.1f} %."
+    )
+
+
+def _caution(start: ProbeResult, adapted: ProbeResult) -> str:
+    lost = rare_defects_lost(start, adapted)
+    return f"{lost} Compare start and adapted weights by your labels, or embed with --tokens pooled." if lost else ""
+
+
+def rare_defects_lost(start: ProbeResult, adapted: ProbeResult) -> str:
+    """Return a sentence if synthetic defects are significantly lost with `pooled+rare`, by more than a point.
+
+    Training optimises the pooled feature, from which the selection score is computed too. The rare patches, which
+    `embed` adds by default, can get worse meanwhile.
+
+    Args:
+        start: Measurement of the start weights.
+        adapted: Measurement of the adapted weights, on the same images.
+    """
+    measured = (start.rare_defects_N, adapted.rare_defects_N)
+    tested = np.isfinite(measured).all(axis=0)
+    if tested.sum() < _MIN_DEFECTS:
+        return ""
+    change = paired_bootstrap(*(defects_N[tested] for defects_N in measured))
+    if change.high >= -STATISTICS_MARGIN:
+        return ""
+    return (
+        f"With pooled+rare, the default feature of embed, synthetic defects are noticed in "
+        f"{100 * adapted.rare_defect_score:.1f} % of cases instead of {100 * start.rare_defect_score:.1f} % ({change})."
     )
 
 

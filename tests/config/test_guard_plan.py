@@ -44,12 +44,12 @@ def test_a_long_run_keeps_what_the_recipe_says() -> None:
 @pytest.mark.parametrize(
     ("steps", "every", "alphas", "images"),
     [
-        (155, 0.1, MIXES, 300),  # 16 probes of 263 images, of which two of the verdict cost 7/4
+        (165, 0.1, MIXES, 300),  # 16 probes of 263 images, of which two of the verdict cost 9/4
         (120, 0.2, MIXES, 300),  # 11
-        (95, 1 / 3, MIXES, 300),  # 9
-        (60, 0.5, [1.0], 300),  # 5
+        (105, 1 / 3, MIXES, 300),  # 9
+        (70, 0.5, [1.0], 300),  # 5
         (50, 1.0, [1.0], 300),  # 2: start and end, both of the verdict
-        (16, 1.0, [1.0], 137),
+        (16, 1.0, [1.0], 107),
         (4, 1.0, [1.0], MIN_PROBE_IMAGES),
     ],
 )

@@ -31,9 +31,10 @@ def test_choices_are_sorted_without_repetition_and_a_function_of_the_seed() -> N
 
 def test_probe_result_json_round_trip() -> None:
     result = ProbeResult(
-        7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]), np.array([0.5, 0.75])
+        7, Scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, finite=True), np.array([1.0, 0.25]), np.array([0.5, 0.75]), np.ones(2)
     )
     back = ProbeResult.from_dict(json.loads(json.dumps(result.to_dict())))
     assert (back.step, back.scores) == (result.step, result.scores)
     assert np.array_equal(back.values_N, result.values_N)
     assert np.array_equal(back.defects_N, result.defects_N)
+    assert np.array_equal(back.rare_defects_N, result.rare_defects_N)

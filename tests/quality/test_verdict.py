@@ -137,6 +137,17 @@ def test_five_images_are_inconclusive() -> None:
     assert compared(SOUND, SOUND, LOW[:6], HIGH[:6]).outcome == "better"
 
 
+@pytest.mark.parametrize(("change", "said"), [(-0.03, True), (-0.005, False), (0.03, False), (np.nan, False)])
+def test_a_loss_with_the_default_feature_of_embed_is_said(change: float, *, said: bool) -> None:
+    noticed = 0.8 + np.random.default_rng(1).normal(0, 0.05, len(LOW))
+    start = ProbeResult(0, SOUND, LOW, rare_defects_N=noticed)
+    found = judge(start, ProbeResult(1, SOUND, HIGH, rare_defects_N=noticed + change))
+    assert (found.outcome, found.keep) == ("better", "adapted")
+    assert (found.caution in found.sentences) == bool(found.caution) == said
+    if said:
+        assert "delta -0.03" in found.caution
+
+
 def test_every_reason_is_one_line() -> None:
     cases = [(SOUND, LOW, HIGH), (SOUND, HIGH, LOW), (SOUND, LOW, LOW), (replace(SOUND, rankme=1.0), LOW, HIGH)]
     reasons = [compared(SOUND, end, start_rr, end_rr).reason for end, start_rr, end_rr in cases]

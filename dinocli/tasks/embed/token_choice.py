@@ -1,14 +1,9 @@
 """Choice of the tokens of `embed` for `--tokens auto`."""
 
-from dinocli.errors import WeightsError
+from dinocli.engine.rare_features import MIN_RARE_IMAGES, why_not_rare
 from dinocli.models.backbone import Backbone
-from dinocli.models.rarity_maps import check_rarity_maps
 from dinocli.models.token_kinds import AUTO, POOLED_RARE
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions
-
-MIN_RARE_IMAGES = 64
-"""Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
-32 images they got worse on some."""
 
 
 def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:
@@ -34,12 +29,8 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
 
 
 def _pooled_reason(options: EmbedOptions, backbone: Backbone, images: int) -> str:
-    if backbone.architecture == "hierarchical":
-        return "rare patches were not measured for hierarchical transformers"
-    try:
-        check_rarity_maps(backbone)
-    except WeightsError:
-        return f"{backbone.name} has no maps of two strides"
+    if reason := why_not_rare(backbone):
+        return reason
     if options.layers > 1:
         return f"with --layers {options.layers}"
     if options.out == STDOUT or options.shard:

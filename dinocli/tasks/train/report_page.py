@@ -128,8 +128,8 @@ def _can_compare(context: TrainContext, trained: Trained, selection: Selection) 
 
 
 def details(verdict: Verdict) -> str:
-    """Join summary, reason and contributions of the parts of the run."""
-    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts)))
+    """Join summary, reason, contributions of the parts of the run, and caution."""
+    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts, verdict.caution)))
 
 
 def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:

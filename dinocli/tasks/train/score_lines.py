@@ -52,10 +52,12 @@ def score_lines(
         by_statistics = value(statistics) if statistics else None
         return ScoreLine(key, name, value(start), value(adapted), by_statistics, teacher)
 
-    defects = [line(defect_few_shot.KEY, defect_few_shot.LABEL, attrgetter("defect_score"))]
+    defects = line(defect_few_shot.KEY, defect_few_shot.LABEL, attrgetter("defect_score"))
+    rare = line(defect_few_shot.RARE_KEY, defect_few_shot.RARE_LABEL, attrgetter("rare_defect_score"))
     return [
         line(score.key, score.label, attrgetter("selection_score"), None if score == CROP_QUADRANT else 1.0),
-        *(defects if len(start.defects_N) else []),
+        *([defects] if len(start.defects_N) else []),
+        *([rare] if len(start.rare_defects_N) else []),
         *(line(key, name, attrgetter(f"scores.{key}")) for key, name in SCORE_NAMES.items()),
     ]
 

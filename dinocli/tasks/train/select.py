@@ -1,8 +1,9 @@
 """Select weights: the best step, interpolated with the start, and compared with the start on held-out images."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
@@ -10,8 +11,8 @@ from dinocli.engine.probe import Measured, Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
-from dinocli.quality.probe_result import ProbeResult
-from dinocli.quality.verdict import Verdict
+from dinocli.quality.probe_result import Features, ProbeResult
+from dinocli.quality.verdict import Verdict, rare_defects_lost
 from dinocli.report.adapted_comparison import NOTHING, Sides
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
@@ -73,6 +74,27 @@ class Selection:
     judged: str
 
 
+class Comparison(NamedTuple):
+    """Adapted weights compared with the start on the images of the verdict.
+
+    Args:
+        verdict: Outcome and weights to keep.
+        statistics: Probe result of the start with the adapted batch-norm statistics; None if not measured.
+        after: Probe result of the adapted weights.
+        after_ND: Features of the adapted weights.
+    """
+
+    verdict: Verdict
+    statistics: ProbeResult | None
+    after: ProbeResult
+    after_ND: Features
+
+    def instead_of(self, lost: str, alpha: float) -> "Comparison":
+        """Add to the reason what other weights lost, and that these (alpha) replace them."""
+        reason = f"{self.verdict.reason} {lost} The weights halfway to the start (alpha {alpha:g}) do not lose them."
+        return self._replace(verdict=replace(self.verdict, reason=reason))
+
+
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
     """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe."""
     result, probe = trained.result, trained.holdout_probe
@@ -87,17 +109,27 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     best_step, images = best.step if best else 0, judged_images(trained)
     context.reporter.line(f"comparing step {best_step} with the start on {images}")
     staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
+
+    def compare(weights: Backbone) -> Comparison:
+        statistics = probe.measure(with_statistics(context.backbone, weights), 0) if staged else None
+        last = probe.last if probe.last and probe.last.result is best else None
+        after, after_ND = (last or measured(probe, weights, best_step)) if best else (start, start_ND)
+        verdict = final_verdict(result, start, statistics, after, probe.score)
+        return Comparison(verdict, statistics, after, after_ND)
+
     if not probe.start:  # else the guard has measured both, with nothing to select among
         context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
     start, start_ND = probe.start or measured(probe, context.backbone, 0)
-    statistics = None
-    if staged:
-        statistics = probe.measure(with_statistics(context.backbone, adapted), 0)
-    after, after_ND = start, start_ND
-    if best:
-        last = probe.last if probe.last and probe.last.result is best else None
-        after, after_ND = last or measured(probe, adapted, best_step)
-    verdict = final_verdict(result, start, statistics, after, probe.score)
+    comparison = compare(adapted)
+    images_left = context.seconds_left() / trained.seconds_per_forward
+    if comparison.verdict.caution and tried and images_left > probe.images_per_measurement * (1 + staged):
+        context.reporter.stage("measuring halfway to the start", probe.images_per_measurement * (1 + staged))
+        halfway = interpolated(context.backbone, adapted, 0.5)
+        again = compare(halfway)
+        if again.verdict.outcome == "better" and not again.verdict.caution:
+            adapted, alpha = halfway, alpha / 2
+            comparison = again.instead_of(rare_defects_lost(start, comparison.after), alpha)
+    verdict, statistics, after, after_ND = comparison
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
     sides = Sides(probe.rows, start_ND, after_ND)

@@ -19,6 +19,7 @@ from dinocli.engine.build_views import probe_crop
 from dinocli.engine.distributed import World
 from dinocli.engine.precision import Precision
 from dinocli.engine.probe import Probe, ProbeSample, forwards_per_image, probe_indices
+from dinocli.engine.rare_features import MIN_RARE_IMAGES, why_not_rare
 from dinocli.engine.step import Learner
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
@@ -114,7 +115,9 @@ class TrainContext:
         with_defects = settings.synthetic_defects
         samples = (
             ProbeSample(guard, 0, "one" if with_defects else "none"),
-            ProbeSample(verdict, 1, "every" if with_defects else "none"),
+            ProbeSample(
+                verdict, 1, "every" if with_defects else "none", rare=with_defects and self._embeds_rare(len(verdict))
+            ),
         )
         guard_probe, verdict_probe = (
             Probe(loader, sample, views, preprocess, self.reporter.advance, self.teacher) for sample in samples
@@ -122,6 +125,10 @@ class TrainContext:
         if selects_nothing(recipe, settings.every, settings.weight_interpolation):
             return verdict_probe, verdict_probe
         return guard_probe, verdict_probe
+
+    def _embeds_rare(self, probe_images: int) -> bool:
+        """Return whether `embed` uses `pooled+rare` by default, and the verdict has enough images to fit it."""
+        return probe_images >= MIN_RARE_IMAGES and not why_not_rare(self.backbone)
 
     @property
     def resumed(self) -> bool:

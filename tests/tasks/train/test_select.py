@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import Probe
+from dinocli.engine.probe import Measured, Probe
+from dinocli.progress import ProgressReporter
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
-from dinocli.quality.selection_score import TEACHER_NEIGHBOURS
+from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import Verdict
+from dinocli.tasks.train import select as select_module
 from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
 from dinocli.tasks.train.final_verdict import final_verdict, student_kept, unusable
 from dinocli.tasks.train.report_page import KEEP, details
@@ -263,3 +267,54 @@ def test_statistics_alone_are_kept_by_their_name() -> None:
     assert [gain.part for gain in verdict.gains] == ["batch-norm statistics"]
     assert "no training step improved on them" in KEEP[verdict.keep]
     assert final_verdict(result(), probed(0, 0.5), None, probed(0, 0.5)).keep == "start"
+
+
+class OneWeightProbe:
+    """Probe of a network with one weight: retrieval rises with it; defects with `pooled+rare` fall above a limit."""
+
+    score, images_per_measurement, indices, rows = CROP_QUADRANT, 100, range(200), list(range(200))
+    start: Measured | None = None
+    last: Measured | None = None
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def measure(self, backbone: torch.nn.Linear, step: int) -> ProbeResult:
+        weight = backbone.weight.item()
+        noticed_N = np.linspace(0.7, 0.9, 200) - 0.05 * (weight > self.limit)
+        found = replace(probed(step, 0.5 + 0.2 * weight), rare_defects_N=noticed_N)
+        found = replace(found, values_N=0.2 * weight + np.linspace(0, 0.01, 200))
+        self.last = Measured(found, np.full((200, 2), weight, np.float32))
+        self.start = self.start or self.last
+        return found
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "alpha", "caution"),
+    [
+        pytest.param(1.0, 1e9, 1.0, False, id="nothing lost"),
+        pytest.param(0.6, 1e9, 0.5, False, id="not lost halfway"),
+        pytest.param(0.4, 1e9, 1.0, True, id="lost halfway too"),
+        pytest.param(0.6, 50.0, 1.0, True, id="no time left"),
+    ],
+)
+def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
+    monkeypatch: pytest.MonkeyPatch, limit: float, seconds: float, alpha: float, *, caution: bool
+) -> None:
+    start, adapted = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    start.weight.data.fill_(0.0)
+    adapted.weight.data.fill_(1.0)
+    probe, run = OneWeightProbe(limit), result(probed(0, 0.5), probed(30, 0.7))
+    monkeypatch.setattr(select_module, "adapted_backbone", lambda *_: adapted)
+    monkeypatch.setattr(select_module, "best_interpolation", lambda *_: (adapted, 1.0, [(0.0, 0.5), (1.0, 0.7)]))
+    context = SimpleNamespace(
+        backbone=start, reporter=ProgressReporter(), teacher=None, seconds_left=lambda: seconds, labels={}
+    )
+    plan = SimpleNamespace(recipe=tiny_recipe("model.batch_norm=frozen"), labelled=[])
+    trained = Trained(run, Path("best.pt"), probe, probe, seconds_per_forward=1.0)  # type: ignore[arg-type]
+    selection = select_module.select(context, plan, trained)  # type: ignore[arg-type]
+    assert (selection.verdict.outcome, selection.alpha) == ("better", alpha)
+    assert selection.adapted.weight.item() == alpha  # type: ignore[operator]
+    assert selection.sides.adapted_ND[0, 0] == alpha, "the report shows the weights that are kept"
+    assert bool(selection.verdict.caution) == caution
+    assert ("halfway to the start (alpha 0.5)" in selection.verdict.reason) == (alpha == 0.5)
