@@ -19,21 +19,21 @@ def recipe(*settings: str) -> Recipe:
 
 
 def test_run_seconds_adds_up_every_part() -> None:
-    """3 s a probe: the start and ten of the guard; one interpolation and two of the verdict, which cost 7/4."""
+    """3 s a probe: the start and ten of the guard; one interpolation and two of the verdict, which cost 9/4."""
     found = run_seconds(recipe(), replace(SIZE, labelled=40), COSTS)
     assert found._asdict() == pytest.approx(
         {
             "initialize": 0.0,
             "steps": 2000.0,
             "probes": 11 * 3.0,
-            "verdict": (1 + 2 * 7 / 4) * 3.0,
+            "verdict": (1 + 2 * 9 / 4) * 3.0,
             "labels": 2 * 40 * 0.1,
             "page": PAGE_FORWARDS * 0.1,
             "teacher": 0.0,
         }
     )
-    assert found.total == pytest.approx(2000 + 33 + 13.5 + 8 + 10)
-    assert found.guard_share == pytest.approx(46.5 / 2064.5)
+    assert found.total == pytest.approx(2000 + 33 + 16.5 + 8 + 10)
+    assert found.guard_share == pytest.approx(49.5 / 2067.5)
 
 
 def test_a_frozen_teacher_looks_at_views_probes_and_labelled_images() -> None:
@@ -47,7 +47,7 @@ def test_a_frozen_teacher_looks_at_views_probes_and_labelled_images() -> None:
 def test_adapted_statistics_are_probed_once_by_the_guard_and_once_by_the_verdict() -> None:
     adapted = run_seconds(recipe("model.batch_norm=adapted"), SIZE, COSTS)
     assert adapted.probes == pytest.approx(12 * 3.0)
-    assert adapted.verdict == pytest.approx((1 + 3 * 7 / 4) * 3.0)
+    assert adapted.verdict == pytest.approx((1 + 3 * 9 / 4) * 3.0)
 
 
 def test_a_small_folder_has_small_probes() -> None:

@@ -24,7 +24,7 @@ COSTS = Costs(head_step=2.0, step=2.0, forward=0.25, probe_image=0.75)
 
 PAGE = PAGE_FORWARDS * 0.25
 
-GUARD = (5 + 2 * 7 / 4) * 6
+GUARD = (5 + 2 * 9 / 4) * 6
 """Of five probes of the guard and two of the verdict, seconds."""
 
 
