@@ -1,22 +1,22 @@
 """Select weights: the best step, interpolated with the start, and compared with the start on held-out images."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from dinocli.engine.checkpoint import load_checkpoint
 from dinocli.engine.loop import RunResult
-from dinocli.engine.probe import Measured, Probe
+from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
-from dinocli.quality.probe_result import Features, ProbeResult
-from dinocli.quality.verdict import Verdict, rare_defects_lost
+from dinocli.quality.probe_result import ProbeResult
+from dinocli.quality.verdict import Verdict
 from dinocli.report.adapted_comparison import NOTHING, Sides
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.final_verdict import final_verdict, student_kept, unusable
+from dinocli.tasks.train.final_verdict import student_kept, unusable
+from dinocli.tasks.train.holdout_comparison import HoldoutComparison, measured
 from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.train_context import TrainContext
 
@@ -74,27 +74,6 @@ class Selection:
     judged: str
 
 
-class Comparison(NamedTuple):
-    """Adapted weights compared with the start on the images of the verdict.
-
-    Args:
-        verdict: Outcome and weights to keep.
-        statistics: Probe result of the start with the adapted batch-norm statistics; None if not measured.
-        after: Probe result of the adapted weights.
-        after_ND: Features of the adapted weights.
-    """
-
-    verdict: Verdict
-    statistics: ProbeResult | None
-    after: ProbeResult
-    after_ND: Features
-
-    def instead_of(self, lost: str, alpha: float) -> "Comparison":
-        """Add to the reason what other weights lost, and that these (alpha) replace them."""
-        reason = f"{self.verdict.reason} {lost} The weights halfway to the start (alpha {alpha:g}) do not lose them."
-        return self._replace(verdict=replace(self.verdict, reason=reason))
-
-
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
     """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe."""
     result, probe = trained.result, trained.holdout_probe
@@ -109,40 +88,29 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     best_step, images = best.step if best else 0, judged_images(trained)
     context.reporter.line(f"comparing step {best_step} with the start on {images}")
     staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
-
-    def compare(weights: Backbone) -> Comparison:
-        statistics = probe.measure(with_statistics(context.backbone, weights), 0) if staged else None
-        last = probe.last if probe.last and probe.last.result is best else None
-        after, after_ND = (last or measured(probe, weights, best_step)) if best else (start, start_ND)
-        verdict = final_verdict(result, start, statistics, after, probe.score)
-        return Comparison(verdict, statistics, after, after_ND)
-
     if not probe.start:  # else the guard has measured both, with nothing to select among
         context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
-    start, start_ND = probe.start or measured(probe, context.backbone, 0)
-    comparison = compare(adapted)
+    start = probe.start or measured(probe, context.backbone, 0)
+    comparison = HoldoutComparison(probe, context.backbone, start, result, staged)
+    compared = comparison.compare(adapted, alpha)
     images_left = context.seconds_left() / trained.seconds_per_forward
-    if comparison.verdict.caution and tried and images_left > probe.images_per_measurement * (1 + staged):
-        context.reporter.stage("measuring halfway to the start", probe.images_per_measurement * (1 + staged))
-        halfway = interpolated(context.backbone, adapted, 0.5)
-        again = compare(halfway)
-        if again.verdict.outcome == "better" and not again.verdict.caution:
-            adapted, alpha = halfway, alpha / 2
-            comparison = again.instead_of(rare_defects_lost(start, comparison.after), alpha)
-    verdict, statistics, after, after_ND = comparison
+    if compared.verdict.caution and tried and images_left > comparison.images:
+        context.reporter.stage("measuring halfway to the start", comparison.images)
+        compared = comparison.halfway(compared)
+    verdict = compared.verdict
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)
-    sides = Sides(probe.rows, start_ND, after_ND)
-    labelled, labelled_sides = _labelled(context, plan, trained, adapted)
+    sides = Sides(probe.rows, start.clean_ND, compared.after_ND)
+    labelled, labelled_sides = _labelled(context, plan, trained, compared.adapted)
     return Selection(
         verdict=verdict,
-        adapted=adapted,
+        adapted=compared.adapted,
         best_step=best_step,
-        alpha=alpha,
+        alpha=compared.alpha,
         tried=tried,
-        lines=score_lines(start, statistics, after, probe.score),
+        lines=score_lines(start.result, compared.statistics, compared.after, probe.score),
         labelled=labelled,
-        after=after,
+        after=compared.after,
         sides=sides,
         neighbours=max(sides, labelled_sides, key=lambda some: len(some.rows)),
         judged=f"On {images}.",
@@ -168,13 +136,6 @@ def _nothing_usable(context: TrainContext, trained: Trained) -> Selection:
     )
 
 
-def measured(probe: Probe, backbone: Backbone, step: int) -> Measured:
-    """Measure a backbone, and return its features too."""
-    probe.measure(backbone, step)
-    assert probe.last is not None
-    return probe.last
-
-
 def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     """Load the best checkpoint's weights into a copy of the start."""
     adapted = copy.deepcopy(backbone)
@@ -182,14 +143,6 @@ def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     with reading(f"the checkpoint {best}", "delete it to start anew", "used"):
         adapted.load_state_dict(payload["backbone"])
     return adapted
-
-
-def with_statistics(start: Backbone, adapted: Backbone) -> Backbone:
-    """Return the start weights with the adapted batch-norm statistics, which training leaves unchanged."""
-    mixed, adapted_buffers = copy.deepcopy(start), dict(adapted.named_buffers())
-    for name, buffer in mixed.named_buffers():
-        buffer.copy_(adapted_buffers[name])
-    return mixed
 
 
 def best_interpolation(
