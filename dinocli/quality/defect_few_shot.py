@@ -16,7 +16,8 @@ LABEL = "synthetic defects noticed, 5-shot (chance 0.5)"
 """Label of the mean over kinds of defects; chance is 0.5."""
 
 RARE_KEY = "defect_few_shot_5_rare"
-RARE_LABEL = "... with pooled+rare, the default of embed"
+RARE_LABEL = "... with pooled+rare"
+"""Label of the same with the default feature of `embed`, in the line below."""
 
 SHOTS, DRAWS = 5, 2000
 """Examples of each class, and number of draws: with fifty draws their noise equals that of the choice of images."""
