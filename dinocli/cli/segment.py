@@ -66,7 +66,7 @@ def segment(
         str | None,
         method_option(
             "--threshold",
-            "anomaly: auto, a value of the soft maps (0 to 1; auto is 0.5), or quantile:Q of image maxima.",
+            "anomaly: auto, a value (0 to 1; auto is 0.5), or quantile:Q of image maxima.",
             "VALUE",
             show_default="auto",
         ),
