@@ -113,7 +113,7 @@ class Probe:
         Results and features of the first and the last measurement stay in `start` and `last`, their images in `rows`.
         """
         start_ND = self.start.clean_ND if self.start else None
-        both = fit_to_probe(backbone, self._advancing(self._whole()), start_ND) if self.rare else None
+        both = fit_to_probe(backbone, self._whole(), start_ND, self.advance) if self.rare else None
         features = self.extract(backbone, both or POOLED)
         rare_defects_N = np.full(len(features.rows) if self.rare else 0, np.nan)
         if both:
@@ -161,11 +161,6 @@ class Probe:
         assert self.teacher is not None
         of_teacher = self.teacher.preprocess(self.preprocess)
         return whole_features(self.loader, self.teacher.backbone, indices, of_teacher)[0]
-
-    def _advancing(self, batches: Batches) -> Batches:
-        for images_B3SS, rows in batches:
-            self.advance(len(rows))
-            yield images_B3SS, rows
 
     def _whole(self) -> Batches:
         return square_batches(self.loader, self.indices, self.preprocess, PROBE_BATCH)

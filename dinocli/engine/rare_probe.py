@@ -3,7 +3,7 @@
 Legend: B images, C channels, H W pixels, D width of the pooled feature, P width of `pooled+rare`, N probe images.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +43,10 @@ class PooledAndRare:
 
 
 def fit_to_probe(
-    backbone: Backbone, batches: Iterable[tuple[Tensor, list[int]]], start_ND: Features | None
+    backbone: Backbone,
+    batches: Iterable[tuple[Tensor, list[int]]],
+    start_ND: Features | None,
+    advance: Callable[[int], None],
 ) -> PooledAndRare | None:
     """Fit `pooled+rare` to the images of a probe.
 
@@ -52,6 +55,7 @@ def fit_to_probe(
         batches: Normalised images, and their numbers.
         start_ND: Pooled features of the start weights, from whose similarity the share of the rare part comes, so that
             it is the same for all weights of a run; None if these are the start weights.
+        advance: Receives the number of processed images.
 
     Returns:
         None if the features are not finite.
@@ -62,12 +66,14 @@ def fit_to_probe(
             pooled_BD, maps = rarity_maps(backbone, x_BCHW)
             fit.add(pooled_BD, maps, list(map(str, rows)))
             pooled.append(pooled_BD.float().cpu())
+            advance(len(rows))
     pooled_ND = torch.cat(pooled)
     if not pooled_ND.isfinite().all():
         return None
     if start_ND is not None:
         fit.similarity_change = mean_cosine(pooled_ND.numpy()) - mean_cosine(start_ND)
     try:
-        return PooledAndRare(fit.finish()[0])
+        rare, _ = fit.finish()
     except DataError:  # the maps are not finite
         return None
+    return PooledAndRare(rare.to(pooled_BD.device))

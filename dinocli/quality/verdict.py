@@ -202,7 +202,7 @@ def rare_defects_lost(start: ProbeResult, adapted: ProbeResult) -> str:
     if change.high >= -STATISTICS_MARGIN:
         return ""
     return (
-        f"With pooled+rare, the default feature of embed, synthetic defects are noticed in "
+        "With pooled+rare, the default feature of embed, synthetic defects are noticed in "
         f"{100 * adapted.rare_defect_score:.1f} % of cases instead of {100 * start.rare_defect_score:.1f} % ({change})."
     )
 
