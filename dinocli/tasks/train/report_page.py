@@ -176,6 +176,8 @@ def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
             "Alpha is the weight of the adapted weights; 0 is the start. Measured on the images of the guard; the best "
             "alpha above 0 was compared with the start."
         )
+        if selection.alpha < selection.best_alpha:
+            note += f" Weights halfway (alpha {selection.alpha:g}) were kept instead; the verdict gives the reason."
         tables.append(Table("Weight interpolation", ("alpha", score.label), rows, note))
     return tables
 

@@ -73,6 +73,11 @@ class Selection:
     neighbours: Sides
     judged: str
 
+    @property
+    def best_alpha(self) -> float:
+        """Alpha with the highest selection score; 1 if none was tried."""
+        return max(self.tried[1:], key=lambda pair: (pair[1], pair[0]), default=(1.0, 0.0))[0]
+
 
 def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selection:
     """Select the adapted weights by the guard's probe, and compare them with the start by the held-out probe."""

@@ -313,7 +313,7 @@ def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
     plan = SimpleNamespace(recipe=tiny_recipe("model.batch_norm=frozen"), labelled=[])
     trained = Trained(run, Path("best.pt"), probe, probe, seconds_per_forward=1.0)  # type: ignore[arg-type]
     selection = select_module.select(context, plan, trained)  # type: ignore[arg-type]
-    assert (selection.verdict.outcome, selection.alpha) == ("better", alpha)
+    assert (selection.verdict.outcome, selection.alpha, selection.best_alpha) == ("better", alpha, 1.0)
     assert selection.adapted.weight.item() == alpha  # type: ignore[operator]
     assert selection.sides.adapted_ND[0, 0] == alpha, "the report shows the weights that are kept"
     assert bool(selection.verdict.caution) == caution
