@@ -148,8 +148,9 @@ class ClusterOptions(FeatureInputs):
 
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
-        names = [DUPLICATES, DUPLICATE_GROUPS] if self.duplicates else []
-        names += [ISSUES] * self.checks + [DRIFT] * bool(self.drift) + [SELECTED] * bool(self.select)
+        written = {DUPLICATES: self.duplicates, DUPLICATE_GROUPS: self.duplicates}
+        written |= {ISSUES: self.checks, DRIFT: bool(self.drift), SELECTED: self.select}
+        names = [name for name, wanted in written.items() if wanted]
         more = [self.page, *(Path(name) if name else None for name in (self.coco, self.sheet))]
         return [self.table, *map(self.beside, names), *(path for path in more if path)]
 
@@ -237,11 +238,13 @@ class ClusterResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""
         curve = [asdict(k_score) | {"score": k_score.score, "clear": k_score.clear} for k_score in self.curve]
-        outliers = [{"path": name, "score": score} for name, score in self.outliers]
-        counts = {column: table._asdict() for column, table in self.label_counts.items()}
-        root = str(self.root) if self.root else None
         return asdict(self) | {
-            **{"out": str(self.out), "features": str(self.features or ""), "root": root},
-            **{"files": [str(path) for path in self.files], "outliers": outliers, "curve": curve},
-            **{"label_counts": counts, "k": len(self.clusters)},
+            "out": str(self.out),
+            "features": str(self.features or ""),
+            "root": str(self.root) if self.root else None,
+            "files": [str(path) for path in self.files],
+            "outliers": [{"path": name, "score": score} for name, score in self.outliers],
+            "curve": curve,
+            "label_counts": {column: table._asdict() for column, table in self.label_counts.items()},
+            "k": len(self.clusters),
         }
