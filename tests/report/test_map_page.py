@@ -108,15 +108,18 @@ def shown(page: Any) -> int:
 
 
 def painted(page: Any, index: int) -> str:
-    """Colour of the map at the place of an image."""
+    """Colour of the map at the place of an image, as soon as something is drawn there."""
     return str(
         page.evaluate(
-            "async i => { await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);"
+            "async i => {"
             "const one = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });"
             "const at = (v) => -Math.round(v * plot.ratio);"
+            "let pixel = [0, 0, 0, 0];"
+            "for (let frame = 0; frame < 300 && pixel[3] < 255; frame++) {"
+            "await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);"
             "one.drawImage(plot.points, at(plot.across(i)), at(plot.down(i)));"
-            "const pixel = [...one.getImageData(0, 0, 1, 1).data].slice(0, 3);"
-            "return '#' + pixel.map((v) => v.toString(16).padStart(2, '0')).join(''); }",
+            "pixel = [...one.getImageData(0, 0, 1, 1).data]; }"
+            "return '#' + pixel.slice(0, 3).map((v) => v.toString(16).padStart(2, '0')).join(''); }",
             index,
         )
     )
