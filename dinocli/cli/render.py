@@ -5,6 +5,7 @@ Elsewhere plain lines replace the live table.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from dinocli.report.text import middle_ellipsis, visible, wrap_words
 SCHEMA = 1
 
 _COLUMN_GAP, _MIN_COLUMN_WIDTH = 2, 8
-"""Terminal cells between columns, and the width that cutting leaves at least."""
+"""Terminal cells between columns, and the width that words are shortened to at least."""
 
 
 class Terminal(ProgressReporter):
@@ -128,7 +129,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 def text_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, numbers: int | None = None
 ) -> Table:
-    """Build a table that fits the terminal: the widest cells are shortened in the middle.
+    """Build a table that fits the terminal: texts continue on a next line, a longer word is shortened in its middle.
 
     Args:
         title: Title above the table; empty for none.
@@ -138,19 +139,34 @@ def text_table(
         numbers: Number of last columns that hold numbers, aligned right; None: all but the first.
     """
     lines = [[visible(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    while sum(widths) + _COLUMN_GAP * (len(widths) - 1) > width and max(widths) > _MIN_COLUMN_WIDTH:
-        widths[widths.index(max(widths))] -= 1
+    text_columns = 1 if numbers is None else len(header) - numbers
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    shortest = [_unbroken_width(column, text=number < text_columns) for number, column in enumerate(columns)]
+    for minimum in (shortest, [_MIN_COLUMN_WIDTH] * len(widths)):
+        while sum(widths) + _COLUMN_GAP * (len(widths) - 1) > width:
+            wide = [number for number in range(len(widths)) if widths[number] > minimum[number]]
+            if not wide:
+                break
+            widths[max(wide, key=widths.__getitem__)] -= 1
     table = Table(title=Text(visible(title)) if title else None, title_justify="left", title_style="bold", box=None)
     table.pad_edge = False
-    text_columns = 1 if numbers is None else len(widths) - numbers
-    for column, (name, max_width) in enumerate(zip(lines[0], widths, strict=True)):
-        title_cell = Text(middle_ellipsis(name, max_width, cell_len))
-        table.add_column(title_cell, justify="left" if column < text_columns else "right", no_wrap=True)
+    for number, (name, max_width) in enumerate(zip(lines[0], widths, strict=True)):
+        is_text = number < text_columns
+        table.add_column(_cell(name, max_width), justify="left" if is_text else "right", width=max_width)
     for row in lines[1:]:
-        cells = zip(row, widths, strict=True)
-        table.add_row(*(Text(middle_ellipsis(cell, max_width, cell_len)) for cell, max_width in cells))
+        table.add_row(*map(_cell, row, widths))
     return table
+
+
+def _unbroken_width(column: Sequence[str], *, text: bool) -> int:
+    """Return the width at which words stay whole, and numbers such as `0.51 to 0.63` on one line."""
+    header, *cells = column
+    return max(map(cell_len, (*header.split(), *(" ".join(cells).split() if text else cells))), default=0)
+
+
+def _cell(text: str, max_width: int) -> Text:
+    return Text(re.sub(r"\S+", lambda word: middle_ellipsis(word[0], max_width, cell_len), text))
 
 
 def print_json(data: Mapping[str, Any]) -> None:

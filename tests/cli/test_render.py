@@ -37,6 +37,21 @@ def test_a_name_of_200_characters_takes_one_line(width: int, name: str) -> None:
         assert lines[2].rstrip().endswith("_0815.png")
 
 
+@pytest.mark.parametrize("width", [66, 80])
+def test_the_words_of_a_long_name_stay_whole(width: int) -> None:
+    name = "nearest neighbours shared with the teacher (1 is all)"
+    header = ["", "start", "statistics", "step 1200, alpha 0.5", "change"]
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
+    with console.capture() as capture:
+        console.print(text_table("", header, [[name, "0.123", "0.234", "0.345", "+0.222 to 0.3"]], width))
+    shown = capture.get()
+    assert "…" not in shown
+    assert set(name.split()) <= set(shown.split())
+    assert set(header[3].split()) <= set(shown.split())
+    assert "+0.222 to 0.3" in shown, "an interval takes one line"
+    assert all(len(line) <= width for line in shown.splitlines())
+
+
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_a_score_takes_one_line(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
