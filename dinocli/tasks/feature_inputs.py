@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
+from dinocli.config.preprocess import Preprocess
+from dinocli.data.ranges import range_option
+from dinocli.data.region_of_interest import described_roi
 from dinocli.data.sources import check_null
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import folder_until_exit
@@ -14,6 +17,9 @@ from dinocli.tasks.inputs import FeatureInputs, check_inputs
 
 if TYPE_CHECKING:
     from dinocli.tasks.embed.embed_options import EmbedOptions
+
+READ_PARTS = ("channels", "page", "nodata", "z", "roi")
+"""Fields of `Preprocess` that select what is read of an image, named as their options."""
 
 
 def is_features(text: str) -> bool:
@@ -112,10 +118,31 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
     for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
         if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
             name = {"fitted": "images to fit rare patches to"}.get(key, key)
+            one, two = other.preprocess(), file.preprocess()
+            if key == "preprocess" and one and two:
+                name = ", ".join(differing_reading(one, two)) or "preprocessing"
             raise WeightsError(
                 f"{other.path} and {file.path} were made with different {name}, so their cosines mean nothing: "
                 f"embed the images of the one with `embed IMAGES --like` the other"
             )
+
+
+def differing_reading(one: Preprocess, other: Preprocess) -> list[str]:
+    """Return what differs in reading images, as options with both values: `--size 224 and 384`."""
+    shown = {name: (getattr(one, name), getattr(other, name)) for name in ("size", *READ_PARTS)}
+    shown["range"] = (range_option(one), range_option(other))
+    if shown["roi"][0] != shown["roi"][1]:
+        shown["roi"] = (described_roi(one.roi), described_roi(other.roi))
+    options = [f"--{name} {_words(a)} and {_words(b)}" for name, (a, b) in shown.items() if a != b]
+    if one.channel_ranges != other.channel_ranges and shown["range"][0] == shown["range"][1]:
+        options.append("--range of each channel")
+    return options + (["images, grey and colour"] if one.grey != other.grey else [])
+
+
+def _words(value: Any) -> str:
+    """Return the value of a setting as its option takes it; `none` for an empty one."""
+    items = value if isinstance(value, tuple | list) else [value]
+    return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items) or "none"
 
 
 def _identity(value: Any) -> Any:

@@ -19,11 +19,15 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
+from dinocli.tasks.feature_inputs import (
+    READ_PARTS,
+    differing_reading,
+    embed_options,
+    embed_temporarily,
+    is_features,
+    open_or_embed,
+)
 from dinocli.tasks.inputs import ReadOptions
-
-READ_PARTS = ("channels", "page", "nodata", "z", "roi")
-"""Fields of `Preprocess` that select what is read of an image, named as their options."""
 
 
 def open_sides(
@@ -135,9 +139,7 @@ def _warn_of_differences(features: FeatureFile, base: FeatureFile, reporter: Pro
     differing = [f"--tokens {' and '.join(map(str, kinds))}"] if len(kinds) > 1 else []
     one, other = features.preprocess(), base.preprocess()
     if one and other:
-        differing += [f"--{name}" for name in READ_PARTS if getattr(one, name) != getattr(other, name)]
-        ends = [(range_option(each), each.channel_ranges) for each in (one, other)]
-        differing += ["--range"] if ends[0] != ends[1] else []
+        differing += differing_reading(one, other)
     if differing:
         words = "the weights alone do not make the difference"
         reporter.warn(f"features and baseline were made with different {', '.join(differing)}: {words}")

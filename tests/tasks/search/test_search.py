@@ -120,8 +120,9 @@ def test_other_weights_preprocessing_or_tokens_are_refused(home: Path) -> None:
     plain = job(home, "q.npy")
     for changed, word in (
         (replace(plain, weights=str(home / "others.safetensors")), "weights"),
-        (replace(plain, size=32), "preprocess"),
-        (replace(plain, read=ReadOptions(range="fixed:0,65535")), "preprocess"),
+        (replace(plain, size=32), "--size 32 and 64, so"),
+        (replace(plain, read=ReadOptions(range="fixed:0,65535")), "--range fixed:0.0,65535.0 and fixed:"),
+        (replace(plain, read=ReadOptions(roi="1,2,30,20")), "--roi region of 30x20 px at 1,2 and none"),
     ):
         embed(replace(changed, force=True))
         with pytest.raises(WeightsError, match=f"different {word}"):
