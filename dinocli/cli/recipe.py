@@ -80,8 +80,10 @@ def check(names: Names, settings: opt.Settings = None, json: opt.Json = False, d
     """Check that recipes are valid, and list their differences from `natural`."""
     from dinocli.cli.render import print_json
     from dinocli.config.load import differences, load_recipe
+    from dinocli.tasks.inputs import check_data
 
     base, merged = load_recipe(), load_recipe(names, settings or ())
+    check_data(merged.data)
     changes = differences(base.model_dump(mode="json"), merged.model_dump(mode="json"))
     if json:
         print_json({"ok": True, "differences": changes})

@@ -3,7 +3,6 @@
 Each layer holds differences. A key that `natural` does not have is an error, whose message names the nearest key.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from dinocli.config.recipe import Recipe
+from dinocli.config.recipe_messages import first_problem, nearest, unknown_key
 from dinocli.errors import RecipeError
 from dinocli.files import user_path
 from dinocli.stored import MAX_DEPTH, depth, read_limited, reason, short_repr
@@ -23,20 +23,6 @@ BASE = "natural"
 
 MAX_RECIPE_BYTES = 1 << 20
 """Largest accepted recipe file; the shipped ones have up to 6,000 bytes."""
-
-RENAMED = {
-    "head.start": "head.init",
-    "optim.stem_lr": "optim.stem_lr_mult",
-    "optim.clip": "optim.clip_grad",
-    "optim.accumulate": "optim.grad_accum_steps",
-    "guard.blend": "guard.weight_interpolation",
-    "run.tensorboard": "run.track",
-}
-RETIRED = {
-    "optim.optimizer": "training uses AdamW",
-    "guard.score": "the guard selects by crop/quadrant retrieval",
-}
-"""Keys of older recipes. They are no aliases: the error message names the new key, or why there is none."""
 
 
 def recipe_folder() -> Path:
@@ -64,7 +50,7 @@ def recipe_path(name_or_path: str) -> Path:
         return path
     if path.suffix == ".toml" or os.sep in name_or_path:
         raise RecipeError(f"recipe file {name_or_path} not found; `dinocli recipe copy natural {path.name}` writes one")
-    raise RecipeError(f"no recipe {name_or_path!r}{_nearest(name_or_path, recipe_names())}; see `dinocli recipe list`")
+    raise RecipeError(f"no recipe {name_or_path!r}{nearest(name_or_path, recipe_names())}; see `dinocli recipe list`")
 
 
 def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Recipe:
@@ -100,7 +86,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_first_problem(error)) from None
+        raise RecipeError(first_problem(error)) from None
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -189,7 +175,7 @@ def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix:
         if key == "extends" and not prefix:
             continue
         if key not in base:
-            raise RecipeError(f"{origin}: {_unknown(f'{prefix}{key}', _near_keys(base, prefix))}")
+            raise RecipeError(f"{origin}: {unknown_key(f'{prefix}{key}', _near_keys(base, prefix))}")
         if isinstance(base[key], dict) != isinstance(value, Mapping):
             kind = "a section" if isinstance(base[key], dict) else "a single value"
             raise RecipeError(f"{origin}: {prefix}{key} is {kind}")
@@ -197,41 +183,9 @@ def _merged(base: dict[str, Any], layer: Mapping[str, Any], origin: str, prefix:
     return merged
 
 
-def _unknown(key: str, known: Sequence[str]) -> str:
-    """Return the message about an unknown key, with the key to use instead."""
-    if key in RENAMED:
-        return f"{key} is now called {RENAMED[key]}: write {RENAMED[key]}"
-    if key in RETIRED:
-        return f"{key} is no longer a setting ({RETIRED[key]}): remove it"
-    return f"there is no setting {key}{_nearest(key.rpartition('.')[2], known)}"
-
-
 def _near_keys(base: Mapping[str, Any], prefix: str) -> list[str]:
     inner = [f"{section}.{key}" for section, keys in base.items() if isinstance(keys, Mapping) for key in keys]
     return [*(f"{prefix}{key}" for key in base), *inner]
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
-    close = difflib.get_close_matches(word, [*by_last_part], n=1, cutoff=0.6)
-    return f"; did you mean {by_last_part[close[0]]}?" if close else f"; there are {', '.join(known[:12])}"
-
-
-def _first_problem(error: ValidationError) -> str:
-    """Return the message about the first invalid key; messages of a union ("auto" or a number) are joined by "or"."""
-    problems = error.errors()
-    unknown = (".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden")
-    for name in unknown:
-        if name in RENAMED | RETIRED:
-            return f"recipe: {_unknown(name, ())}"
-    section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
-    of_key = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
-    messages = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in of_key)
-    field = Recipe.model_fields.get(section)
-    keys = getattr(field.annotation, "model_fields", {}) if field else {}
-    meaning = f" ({keys[key].description})" if key in keys else ""
-    value = "" if problems[0]["type"] == "missing" else f" = {short_repr(problems[0]['input'])}"
-    return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(messages)}{meaning}"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

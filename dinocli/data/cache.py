@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dinocli.data.bad_images import BadLimit, bad_limit
 from dinocli.data.canvas import Canvas
 from dinocli.data.image_list import ImageList
-from dinocli.data.memory_budget import disk_budget, memory_budget, parse_bytes
+from dinocli.data.memory_budget import cache_limit, disk_budget, memory_budget
 from dinocli.data.packfile import SUFFIX, append_index, checksum, new_file, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
@@ -159,7 +159,7 @@ def open_store(decoder: Decoder, *, cache: str, shared: bool, folder: Path) -> S
         UsageError: Invalid ``cache`` or ``max_bad``.
         DataError: Too many images, or all, are unreadable.
     """
-    cap = None if cache in ("auto", "off") else parse_bytes(cache)
+    cap = cache_limit(cache)
     limit = decoder.limit
     if cache == "off":
         return decoder.stream()

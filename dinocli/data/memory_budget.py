@@ -15,8 +15,14 @@ _PROCESS_STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def parse_bytes(spec: str) -> int:
-    """Parse ``8G``, ``500M`` or ``1.5T`` (powers of 1024) as bytes; `UsageError` otherwise."""
+def cache_limit(spec: str) -> int | None:
+    """Parse ``--cache``: ``8G``, ``500M`` or ``1.5T`` (powers of 1024) as bytes; ``auto`` and ``off`` as None.
+
+    Raises:
+        UsageError: The value is none of these.
+    """
+    if spec in ("auto", "off"):
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:I?B)?", spec.strip().upper())
     if match is None:
         raise UsageError(f"--cache {spec!r} is not known; use auto, off or the most bytes, such as 8G")

@@ -11,7 +11,9 @@ from dinocli.config.load import load_recipe, with_values
 from dinocli.config.preprocess import Channels, parse_channels
 from dinocli.config.recipe import Data
 from dinocli.data.bad_images import bad_limit
+from dinocli.data.memory_budget import cache_limit
 from dinocli.data.ranges import parse_range
+from dinocli.data.region_of_interest import parse_roi
 from dinocli.errors import DataError, UsageError
 from dinocli.files import user_path
 
@@ -56,6 +58,14 @@ def accept_paths(options: "DataclassInstance") -> None:
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
         object.__setattr__(options, field.name, value)
+
+
+def check_data(data: Data) -> None:
+    """Raise the errors of the section `data` of a recipe that its types do not find, before weights are loaded."""
+    bad_limit(data.max_bad, 0)
+    parse_range(data.range)
+    parse_roi(data.roi)
+    cache_limit(data.cache)
 
 
 @dataclass(frozen=True)

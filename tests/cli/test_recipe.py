@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from dinocli.cli.app import app
 from dinocli.cli.usage import without_options
 from dinocli.config.load import load_recipe, recipe_folder, recipe_names, with_values
-from dinocli.errors import RecipeError
+from dinocli.errors import UsageError
+from dinocli.tasks.inputs import check_data
 from tests.cli.commands import TINY, Result, dinocli, warm
 from tests.shortcuts import UNMEASURED
 
@@ -26,7 +27,7 @@ KEYS = [
 NATURAL = load_recipe(["natural"])
 VALUES: list[Any] = [
     *(True, False, 1, 64, 0.5, [0.25, 0.5], [0.1, 0.2, 0.3], [0], ["tensorboard"]),
-    *("full", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random"),
+    *("full", "off", "mean", "fp32", "math", "train", "global", "none", "25", "last-1", "random", "1,2,3,4"),
 ]
 
 
@@ -106,8 +107,10 @@ def test_set_reaches_every_setting_and_no_other(key: str) -> None:
 def other_value(key: str) -> str:
     """Return a value that a setting takes and has not, as it is typed."""
     for value in VALUES:
-        with contextlib.suppress(RecipeError):
-            if with_values(NATURAL, {key: value}) != NATURAL:
+        with contextlib.suppress(UsageError):
+            changed = with_values(NATURAL, {key: value})
+            check_data(changed.data)
+            if changed != NATURAL:
                 return value if isinstance(value, str) else json.dumps(value)
     pytest.fail(f"no value reaches {key}")
 

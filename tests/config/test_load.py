@@ -7,8 +7,6 @@ import pytest
 
 from dinocli.config.auto import resolve
 from dinocli.config.load import (
-    RENAMED,
-    RETIRED,
     checked,
     differences,
     load_recipe,
@@ -20,6 +18,7 @@ from dinocli.config.load import (
     with_values,
 )
 from dinocli.config.recipe import Recipe
+from dinocli.config.recipe_messages import RENAMED, RETIRED
 from dinocli.config.run_facts import RunFacts
 from dinocli.errors import RecipeError
 
@@ -136,6 +135,11 @@ def test_extends_has_to_be_names(tmp_path: Path, value: str) -> None:
         ("guard.stop=perhaps", ["guard.stop = 'perhaps'"]),
         ("head.out_dim=1", ["head.out_dim = 1"]),
         ("data.max_bad=true", ["data.max_bad = True", "a percentage"]),
+        ("run.track=tensorboard", ["""write a list, such as --set 'run.track=["tensorboard"]'"""]),
+        ("data.channels=0,2", ["write a list, such as --set 'data.channels=[0, 2]'"]),
+        ("views.blur=2020-01-01", ["""write a list, such as --set 'views.blur=["2020-01-01"]'"""]),
+        (f"run.track={'x' * 100}", ["write a list (also write"]),
+        ("model.trainable=some", ["model.trainable = 'some'", "no such value (trained part of the backbone"]),
     ],
 )
 def test_wrong_settings_are_explained_in_one_line(setting: str, parts: list[str]) -> None:

@@ -6,15 +6,24 @@ from pathlib import Path
 import pytest
 
 from dinocli.data import memory_budget as module
-from dinocli.data.memory_budget import disk_budget, free_memory, memory_budget, parse_bytes
+from dinocli.data.memory_budget import cache_limit, disk_budget, free_memory, memory_budget
 
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
-    [("0", 0), ("123", 123), ("2K", 2048), ("1.5m", 1_572_864), ("8G", 8 * 2**30), ("8GiB", 8 * 2**30), ("1TB", 2**40)],
+    [
+        ("0", 0),
+        ("123", 123),
+        ("2K", 2048),
+        ("1.5m", 1_572_864),
+        ("8G", 8 * 2**30),
+        ("8GiB", 8 * 2**30),
+        ("1TB", 2**40),
+        ("off", None),
+    ],
 )
-def test_byte_sizes_are_parsed(spec: str, expected: int) -> None:
-    assert parse_bytes(spec) == expected
+def test_byte_sizes_are_parsed(spec: str, expected: int | None) -> None:
+    assert cache_limit(spec) == expected
 
 
 def write(root: Path, **files: str) -> None:

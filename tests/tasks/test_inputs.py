@@ -3,9 +3,11 @@ from typing import Any
 
 import pytest
 
+from dinocli.config.load import load_recipe
 from dinocli.errors import UsageError
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.tasks.inputs import ImageOptions, ReadOptions
+from dinocli.tasks.train.train_options import TrainOptions
 
 INFO = WeightsInfo(
     name="vit_small_patch16_224.dino",
@@ -57,3 +59,9 @@ def test_max_bad_and_range_are_checked_before_any_image_is_read(max_bad: str) ->
         ReadOptions(max_bad=max_bad)
     with pytest.raises(UsageError, match="--range 'wide'"):
         ReadOptions(range="wide")
+
+
+@pytest.mark.parametrize("name", ["cache", "max_bad", "range", "roi"])
+def test_settings_of_reading_are_checked_before_weights_are_loaded(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} '?foo'?"):
+        TrainOptions(("images",), load_recipe((), (f"data.{name}=foo",)))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dinocli.config.recipe import Recipe
-from dinocli.tasks.inputs import ReadOptions, accept_paths
+from dinocli.tasks.inputs import ReadOptions, accept_paths, check_data
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         accept_paths(self)
+        check_data(self.recipe.data)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that a resumed run must repeat, as JSON-like data."""
