@@ -117,8 +117,7 @@ class Probe:
         features = self.extract(backbone, both or POOLED)
         rare_defects_N = np.full(len(features.rows) if self.rare else 0, np.nan)
         if both:
-            rare_defects_N = features.transformed(lambda rows: rows[:, backbone.dim :]).defects_N()
-            features = features.transformed(lambda rows: rows[:, : backbone.dim])
+            features, rare_defects_N = features.split_rare(backbone.dim)
         self.rows = features.rows
         result = features.measured(step, features.clean_ND if start_ND is None else start_ND)
         result = replace(result, rare_defects_N=rare_defects_N)

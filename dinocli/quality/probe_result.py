@@ -125,6 +125,15 @@ class ProbeFeatures:
         defects = [(transform(defect_ND), kind_N) for defect_ND, kind_N in self.defects]
         return ProbeFeatures(self.rows, clean_ND, crop_ND, quadrants_4ND, defects)
 
+    def split_rare(self, width: int) -> tuple["ProbeFeatures", NDArray[np.float64]]:
+        """Return the pooled features, and the synthetic-defect few-shot of each image with the `pooled+rare` ones.
+
+        Args:
+            width: Width of the pooled features, which come first.
+        """
+        rare_defects_N = self.transformed(lambda rows: rows[:, width:]).defects_N()
+        return self.transformed(lambda rows: rows[:, :width]), rare_defects_N
+
     def measured(self, step: int, start_ND: Features) -> ProbeResult:
         """Compute the scores of the features.
 

@@ -15,11 +15,15 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.errors import DataError
+from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
+from dinocli.quality.defect_few_shot import RARE_KEY
+from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.evaluate import evaluate as evaluate_module
 from dinocli.tasks.evaluate.augmented_views import SAMPLE, _check_images, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_inputs import _baseline
@@ -78,6 +82,24 @@ def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_
     assert found.to_dict()["verdict"]["outcome"] == by_hand.outcome
     (row,) = [row for row in found.table if row.key == KEY]
     assert (row.value, row.baseline) == (end.selection_score, start.selection_score)
+
+
+def test_the_verdict_also_measures_the_default_feature_if_both_files_hold_it(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[list[ProbeResult]] = []
+    monkeypatch.setattr(evaluate_module, "judge", lambda *sides, **how: judged.append([*sides]) or judge(*sides, **how))
+    rare = str(tmp_path / "rare.npy")
+    embed(replace(job(home, "feats.npy"), tokens=POOLED_RARE, out=rare))
+    found = evaluate(EvaluateOptions((rare,), baseline=rare, views=1, device="cpu"))
+    (row,) = [row for row in found.table if row.key == RARE_KEY]
+    before, after = judged[0]
+    assert row.value == row.baseline == before.rare_defect_score == after.rare_defect_score
+    assert len(after.rare_defects_N) == len(after.values_N) == 9
+    assert row.value != after.defect_score, "not that of the pooled feature"
+    pooled = evaluate(EvaluateOptions((rare,), baseline=str(home / "feats.npy"), views=1, device="cpu"))
+    assert RARE_KEY not in {row.key for row in pooled.table}
+    assert not len(judged[1][0].rare_defects_N)
 
 
 def test_they_are_whitened_with_the_rest(home: Path) -> None:

@@ -4,7 +4,7 @@ Shapes: N images of the sample, Q augmented views of each, D width.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,10 @@ from dinocli.data.read import Reader
 from dinocli.engine.build_views import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.engine.rare_features import RareFeatures
+from dinocli.engine.rare_probe import PooledAndRare
 from dinocli.errors import DataError
 from dinocli.models.features import extract
+from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.models.tokens import POOLED
 from dinocli.progress import ProgressReporter
 from dinocli.quality.probe_result import ProbeFeatures
@@ -46,16 +48,18 @@ class ViewFeatures:
         names: Image names.
         probe: Features of each image, a crop and its quadrants, as in the verdict of a training run.
         views_QND: Features of the augmented views.
+        rare_defects_N: Synthetic-defect few-shot of each image with `pooled+rare`; empty for other features.
     """
 
     names: list[str]
     probe: ProbeFeatures
     views_QND: NDArray[np.float32]
+    rare_defects_N: NDArray[np.float64]
 
     def transformed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
         """Apply the transform of the evaluated features, such as whitening."""
         views_QND = np.stack([change(view_ND) for view_ND in self.views_QND])
-        return ViewFeatures(self.names, self.probe.transformed(change), views_QND)
+        return replace(self, probe=self.probe.transformed(change), views_QND=views_QND)
 
 
 def embed_views(
@@ -72,6 +76,7 @@ def embed_views(
     Crops follow the recipe `gentle`, augmented views the first global view of `natural`, both at the size of the
     weights, so that they are the same for every network, whatever its training. Instead of features fitted to a folder,
     pooled features are computed, as in training: the scores judge weights, and their thresholds were chosen on these.
+    Synthetic defects are also told apart with `pooled+rare` if the file holds it.
 
     Args:
         file: Feature file that records images, weights and preprocessing.
@@ -86,7 +91,9 @@ def embed_views(
     """
     _check_images(file)
     maker = feature_model_of(file, str(device))
-    tokens = POOLED if isinstance(maker.tokens, RareFeatures) else maker.tokens.without_region()
+    rare = maker.tokens if isinstance(maker.tokens, RareFeatures) else None
+    both = PooledAndRare(rare) if rare and rare.kind == POOLED_RARE else None
+    tokens = POOLED if rare else maker.tokens.without_region()
     images = ImageList(Path(file.meta["root"]), sorted(file.names[row] for row in rows), [])
     loader, preprocess = _loader(images, maker.preprocess, device), maker.preprocess
     names, every = loader.store.names, range(len(loader.store))
@@ -101,13 +108,15 @@ def embed_views(
         "scores of crops and views; --views 0 leaves these out"
     )
     reporter.stage("embedding crops and views", total)
-    features = probe.extract(maker.backbone, tokens)
+    features, rare_defects_N = probe.extract(maker.backbone, both or tokens), np.empty(0)
+    if both:
+        features, rare_defects_N = features.split_rare(maker.backbone.dim)
     # In float32 on every device: bfloat16 alone changes a k-NN accuracy by half a point.
     view_features = [
         extract(maker.backbone, _augmented(loader, pipeline, draw, reporter), autocast=None, tokens=tokens)
         for draw in range(views)
     ]
-    return ViewFeatures([names[row] for row in features.rows], features, np.stack(view_features))
+    return ViewFeatures([names[row] for row in features.rows], features, np.stack(view_features), rare_defects_N)
 
 
 def _check_images(file: FeatureFile) -> None:

@@ -158,6 +158,11 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     if len(features[0].names) != len(before_ND):
         return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
     measured = [side_features.probe.measured(0, before_ND) for side_features in features]
+    if all(len(side_features.rare_defects_N) for side_features in features):
+        measured = [
+            replace(result, rare_defects_N=side_features.rare_defects_N)
+            for result, side_features in zip(measured, features, strict=True)
+        ]
     table = score_rows(
         [
             [
