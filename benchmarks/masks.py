@@ -30,6 +30,7 @@ from dinocli.data.sources import find_images
 from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.anomaly import FEATURES, Anomaly
+from dinocli.segmentation.feature_choice import FittedFeatures, choose_features, features_to_try
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.method import FeatureGrid
@@ -39,7 +40,6 @@ from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defect
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.feature_choice import FittedFeatures, choose_features, features_to_try
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]

@@ -1,11 +1,11 @@
-"""Writers of segmentation results: CSV table, COCO JSON and YOLO text.
+"""Writers of segmentation results: CSV tables, COCO JSON and YOLO text.
 
 Records are streamed from a log on disk, once for each section of a file: the run lengths of many large images would not
 fit in memory.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dinocli.files import atomic_file
 from dinocli.segmentation.regions import ImageRecord
 
 COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fraction", "left", "top", "width", "height")
+GROUP_COLUMNS = ("group", "images", "score", "good", "image")
 
 
 def category_names(labels: Iterable[int], name: str) -> dict[int, str]:
@@ -31,6 +32,29 @@ def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[i
     metrics = sorted({key for record in records for key in record.metrics})
     rows = (row for record in records for row in _rows(record, names, metrics))
     write_table(path, [*COLUMNS, "image_score", "empty_reason", *metrics], rows)
+
+
+def write_groups(path: Path, groups: Mapping[str, str], records: Iterable[ImageRecord]) -> dict[str, int]:
+    """Write one row per group of images, highest score first; images without a group are left out.
+
+    The score of a group is the maximum of its images; it is good if none of them has a region.
+
+    Returns:
+        The number of groups, and of good groups.
+    """
+    records_of: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        if record.image in groups:
+            records_of.setdefault(groups[record.image], []).append(record)
+    rows = []
+    for group, images in records_of.items():
+        highest = max(images, key=lambda record: record.score)
+        good = not any(record.regions for record in images)
+        rows.append((group, len(images), highest.score, int(good), highest.image))
+    rows.sort(key=lambda row: (-row[2], row[0]))
+    cells = ((group, count, f"{score:.6g}", good, image) for group, count, score, good, image in rows)
+    write_table(path, GROUP_COLUMNS, cells)
+    return {"groups": len(rows), "good": sum(row[3] for row in rows)}
 
 
 def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str], *, as_polygons: bool) -> None:

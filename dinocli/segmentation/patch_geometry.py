@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 MAX_LONG_SIDE = 4096
 """Maximum longer side of a canvas, pixels, unless it is tiled: a strip one pixel wide would grow without limit."""
 
+MIN_REGION = 0.25
+"""Minimum region area as a fraction of a patch: smaller regions come from the edge refinement, not the network."""
+
 Size = tuple[int, int]
 
 
@@ -42,6 +45,11 @@ class PatchGeometry:
         """Distance between neighbouring cells in source pixels, at least 1."""
         scale = max(self.source[0] / self.canvas[0], self.source[1] / self.canvas[1])
         return max(1, round(self.step * scale))
+
+    @property
+    def min_area(self) -> int:
+        """Minimum region area, source pixels."""
+        return round(MIN_REGION * self.cell_pixels**2)
 
     def cells(self, axis: int, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the grid coordinates of the centres of source pixels; the centre of cell 0 is at 0.

@@ -16,11 +16,10 @@ from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.placement import inside, on_whole
-from dinocli.segmentation.regions import find_regions
+from dinocli.segmentation.regions import find_regions, without_specks
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import render
 from dinocli.tasks.segment.detector import open_detector
-from dinocli.tasks.segment.image_writer import labels_of
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 Answer = dict[str, Any]
@@ -80,7 +79,7 @@ class Answers:
             return {"image": path, "error": picture[1]}
         maps = self._fitted.apply(self._extractor.grid(picture))
         rendered = inside(render(maps, picture.geometry, picture.source_CHW, refine=self._options.refine), picture)
-        labels_HW = labels_of(rendered, picture.geometry, self._options.min_area)
+        labels_HW = without_specks(rendered.labels_HW, self._options.least_area(picture.geometry))
         regions = [
             {"box": list(region.box), "area": region.area, "score": round(region.score, 4)}
             for region in find_regions(

@@ -5,24 +5,32 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
+from dinocli.artifacts.run_folder import RunFolder
+from dinocli.data.image_list import ImageList
+from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
+from dinocli.data.sources import find_images
+from dinocli.data.tiling import parse_tiling
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly, FittedAnomaly
+from dinocli.segmentation.feature_choice import fit_features
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
-from dinocli.segmentation.method import FittedMethod, Method, PatchMaps
+from dinocli.segmentation.method import FeatureKind, FittedMethod, Method, PatchMaps
 from dinocli.segmentation.method_choice import make_method, pick_method
-from dinocli.segmentation.method_options import check_method
+from dinocli.segmentation.method_options import check_method, parse_query
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import Propagation, first_labels
+from dinocli.segmentation.reference_copies import ReferenceCopies
+from dinocli.segmentation.sample import Sample
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.segment.detector import open_detector, save_detector
-from dinocli.tasks.segment.feature_choice import fit_features
-from dinocli.tasks.segment.sample import Sample, extractor_of
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
-from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
+from dinocli.tasks.segment.segment_plan import SegmentPlan
 
 
 class FreshMaps:
@@ -37,7 +45,8 @@ class FreshMaps:
     Attributes:
         options: Options, completed by those of a detector.
         context: Weights and preprocessing.
-        inputs: Images of the command.
+        images: Images of the command.
+        run: Training run of the weights; None for other weights.
 
     Raises:
         DinocliError: Any error, before any image is computed.
@@ -53,8 +62,18 @@ class FreshMaps:
         self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)
         if options.stride:
             self.context.backbone.set_stride(options.stride)
-        context = self.context
-        self.inputs = SegmentInputs(context.images, context.info.to_dict(), context.data, context.run)
+        self.images: ImageList = self.context.images
+        self.run: RunFolder | None = self.context.run
+        self._extraction = FeatureExtraction(
+            self.context.backbone,
+            self.context.preprocess,
+            FeatureKind.PATCHES,
+            self.context.device,
+            options.canvas_side,
+            parse_tiling(options.tile),
+            parse_query(options.query),
+            autocast=self.context.autocast,
+        )
 
     def request(self) -> dict[str, Any]:
         """Return the settings that determine the masks, besides the options."""
@@ -102,7 +121,7 @@ class FreshMaps:
         self._reporter.stage("fitting the method")
         facts, warning = dict[str, float | str](), ""
         if isinstance(method, Anomaly):
-            features = fit_features(self.context, self.options, method, self._sample, self._reporter)
+            features = fit_features(method, self._sample, self._reporter)
             extractor, facts, warning = features.extractor, features.facts, features.warning
             fitted: FittedMethod = features.fitted
         else:
@@ -118,7 +137,16 @@ class FreshMaps:
 
     @cached_property
     def _sample(self) -> Sample:
-        return Sample(self.context, self.options, self._reporter)
+        options, images, copies = self.options, self.images, None
+        if options.reference:
+            images = find_images([options.reference], exclude=options.read.exclude, window=options.read.window)
+            for note in images.notes:
+                self._reporter.line(f"--reference {options.reference}: {note}")
+            copies = ReferenceCopies(images, self.images, options.reference, self._reporter)
+        count = min(options.sample, len(images))
+        rows = sorted(np.random.default_rng(options.seed).choice(len(images), count, replace=False).tolist())
+        threads = thread_count(self.context.data.workers)
+        return Sample(images, rows, self._extraction, options.seed, threads, self._reporter, copies)
 
     def _chosen(self) -> tuple[Method, MethodUsed]:
         """Return the method of the options, for `auto` the one that suits the sample, and its record before the fit."""
@@ -151,15 +179,16 @@ class FreshMaps:
         return Propagation(first_HW), MethodUsed("propagate", mask.note)
 
     def _extractor(self, method: Method, used: MethodUsed) -> FeatureExtraction:
-        extractor = extractor_of(self.context, self.options, method.feature_kind)
+        extractor = replace(self._extraction, feature_kind=method.feature_kind)
         check_tiling(used.name, extractor.tiling, whole_image_only=method.whole_image_only)
         return extractor
 
     def _planned(
         self, extractor: FeatureExtraction, used: MethodUsed, fitted: FittedMethod, warning: str = ""
     ) -> SegmentPlan:
-        scale = fitted.scale if isinstance(fitted, FittedAnomaly) else None
-        return SegmentPlan(extractor.reader, used, partial(self._maps, extractor, fitted), scale, warning)
+        scale, weights = fitted.scale if isinstance(fitted, FittedAnomaly) else None, self.context.info.to_dict()
+        maps = partial(self._maps, extractor, fitted)
+        return SegmentPlan(self.images, weights, self.context.data, extractor.reader, used, maps, scale, warning)
 
     def _maps(self, extractor: FeatureExtraction, fitted: FittedMethod, picture: SegmentImage) -> PatchMaps:
         """Return the maps of an image; distances of the anomaly method's sample are known from the fit."""

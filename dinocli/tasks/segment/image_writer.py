@@ -23,15 +23,11 @@ from dinocli.report.mask_gallery import write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
 from dinocli.segmentation.ground_truth import TrueMasks, is_good
 from dinocli.segmentation.method import PatchMaps
-from dinocli.segmentation.patch_geometry import PatchGeometry
 from dinocli.segmentation.placement import boxed, inside, inside_cells, on_whole, shown, whole_size
 from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.upsample import Rendered, render
 from dinocli.tasks.segment.segment_options import SegmentOptions
-
-SMALLEST = 0.25
-"""Minimum region area as a fraction of a patch: smaller regions come from the edge refinement, not the network."""
 
 
 @dataclass
@@ -63,7 +59,7 @@ class ImageWriter:
         rendered = inside(self._rendered(picture, maps), picture)
         labels_HW, empty_reason = rendered.labels_HW, maps.empty_reason
         if not dense:
-            labels_HW = labels_of(rendered, picture.geometry, self.options.min_area)
+            labels_HW = without_specks(labels_HW, self.options.least_area(picture.geometry))
             if not empty_reason and not labels_HW.any():
                 empty_reason = "no pixel is left above the threshold"
         stem, truth_HW = self.stems[picture.image], self._truth(picture)
@@ -139,15 +135,3 @@ class ImageWriter:
             whole = slice(0, picture.geometry.source[0])
             heads_AHW = picture.geometry.upsampled(maps.heads_nhw.astype(np.float32), whole) > 0.5
         return self.scorer.add(truth_HW, *rendered, dense=maps.threshold < 0, heads_AHW=heads_AHW)
-
-
-def labels_of(rendered: Rendered, geometry: PatchGeometry, min_area: int | None) -> NDArray[np.uint16]:
-    """Return the label map without regions below the minimum area.
-
-    Args:
-        rendered: Label map of an image with background.
-        geometry: Geometry of its patch grid.
-        min_area: Minimum area, pixels; None is `SMALLEST` of a patch.
-    """
-    least = round(SMALLEST * geometry.cell_pixels**2) if min_area is None else min_area
-    return without_specks(rendered.labels_HW, least)

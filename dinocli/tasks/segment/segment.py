@@ -1,6 +1,7 @@
 """`dinocli.segment`: fit a method on a sample of the images, then segment all images in one pass."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.artifacts.run_folder import add_output
 from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.data.bad_images import bad_limit
+from dinocli.data.labels import read_labels
 from dinocli.data.parallel import thread_count
 from dinocli.data.video import is_video, unpack
 from dinocli.engine.signals import Signals
@@ -22,10 +24,9 @@ from dinocli.segmentation.annotation_truth import open_truth
 from dinocli.segmentation.method import Method
 from dinocli.segmentation.output_names import natural_order, output_stems
 from dinocli.segmentation.segment_images import SegmentImage
-from dinocli.tasks.segment.group_answers import group_names
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, SegmentResult
-from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
+from dinocli.tasks.segment.segment_plan import SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
 
@@ -77,7 +78,7 @@ def _segment(
     if is_video(options.inputs):
         options = _unpacked(options, folder, reporter)
     source = _source(options, reporter, stdin, method)
-    options, inputs = source.options, source.inputs
+    options, images = source.options, source.images
     request = {**source.request(), **_request(options)}
     if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
         check_same(manifest["request"], request, str(folder.path))
@@ -85,21 +86,20 @@ def _segment(
         return _outcome(folder, manifest, begin)
     truth = None
     if options.truth:
-        truth = open_truth(options.truth, inputs.images, good_without_mask=options.good_without_mask)
+        truth = open_truth(options.truth, images, good_without_mask=options.good_without_mask)
         truth.report(reporter)
-    if options.groups:
-        inputs = replace(inputs, groups=group_names(options.groups, inputs.images.names, reporter))
+    groups = _groups(options.groups, images.names, reporter) if options.groups else None
     plan = source.plan()
     # Scores need all images, and propagation starts at the first frame of a video: neither can resume.
     settled = {**request, "features": plan.method.parameters.get("features", "")}
     journal = SegmentJournal(folder, settled, resume=options.resume and not truth and not options.propagate)
-    writer = ImageWriter(options, folder.partial, inputs.images, output_stems(inputs.images.names), truth, MaskScorer())
-    _pass(plan, inputs, writer, journal, reporter)
+    writer = ImageWriter(options, folder.partial, images, output_stems(images.names), truth, MaskScorer())
+    _pass(plan, writer, journal, reporter)
     if truth:
         truth.report_notes(reporter)
-    manifest = finish(plan, inputs, writer, journal, folder, request, reporter)
-    if inputs.run:
-        add_output(inputs.run, "masks", folder.path, reporter)
+    manifest = finish(plan, writer, journal, folder, request, groups, reporter)
+    if source.run:
+        add_output(source.run, "masks", folder.path, reporter)
     return _outcome(folder, manifest, begin)
 
 
@@ -140,19 +140,36 @@ def _request(options: SegmentOptions) -> dict[str, Any]:
     }
 
 
-def _pass(
-    plan: SegmentPlan, inputs: SegmentInputs, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter
-) -> None:
+def _groups(spec: str, names: Sequence[str], reporter: ProgressReporter) -> dict[str, str]:
+    """Return the group of each image that has one.
+
+    Args:
+        spec: `folder`, `folder:N`, or a CSV with the columns `path` and one other.
+        names: Image names.
+        reporter: Receives notes on assumptions.
+
+    Raises:
+        UsageError: A CSV with several group columns.
+        DataError: The groups cannot be read.
+    """
+    columns = read_labels(spec, names, reporter.line)
+    if len(columns) > 1:
+        raise UsageError(f"--groups {spec} has the columns {', '.join(columns)}: give a CSV with path and one other")
+    (groups,) = columns.values()
+    return {name: group for name, group in zip(names, groups, strict=True) if group}
+
+
+def _pass(plan: SegmentPlan, writer: ImageWriter, journal: SegmentJournal, reporter: ProgressReporter) -> None:
     """Segment all images that are not in the journal, in the order of the list."""
-    images, total = inputs.images, len(inputs.images)
+    images, total = plan.images, len(plan.images)
     if journal.done:
         reporter.line(f"continuing after {len(journal.done)} of {total}")
-    limit = bad_limit(inputs.data.max_bad, total + len(images.bad))
+    limit = bad_limit(plan.data.max_bad, total + len(images.bad))
     limit.check([*images.bad, *journal.bad])
     order = natural_order(images.names) if writer.options.propagate else range(total)
     rows = [row for row in order if row not in journal.done]
     reporter.progress("segmenting", len(journal.done), total)
-    pictures = plan.reader.read_images(images, rows, thread_count(inputs.data.workers))
+    pictures = plan.reader.read_images(images, rows, thread_count(plan.data.workers))
     with Signals().caught() as signals, closing(pictures):
         for picture in pictures:
             if isinstance(picture, SegmentImage):

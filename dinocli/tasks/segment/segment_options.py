@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dinocli.artifacts.mask_folder import RESULT_FILES, MaskFolder
 from dinocli.data.tiling import parse_tiling
@@ -14,6 +14,9 @@ from dinocli.output_paths import check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method_options import check_method, parse_query
 from dinocli.tasks.inputs import ImageOptions, check_inputs
+
+if TYPE_CHECKING:
+    from dinocli.segmentation.patch_geometry import PatchGeometry
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
@@ -134,6 +137,10 @@ class SegmentOptions(ImageOptions):
     def canvas_side(self) -> int:
         """Shorter side of the canvas, pixels; 0 keeps the scale of each image."""
         return self.size or (0 if self.tile else SIZE)
+
+    def least_area(self, geometry: "PatchGeometry") -> int:
+        """Return the minimum region area in an image, pixels."""
+        return geometry.min_area if self.min_area is None else self.min_area
 
     def check(self, *, dry_run: bool = False) -> None:
         """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.

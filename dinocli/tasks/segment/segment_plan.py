@@ -1,10 +1,9 @@
-"""Images of one command, and the maps of each image, newly computed or stored."""
+"""Plan of one command: its images, and the maps of each, newly computed or stored."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Data
 from dinocli.data.image_list import ImageList
 from dinocli.segmentation.distance_scale import DistanceScale
@@ -14,29 +13,13 @@ from dinocli.tasks.segment.segment_options import MethodUsed
 
 
 @dataclass(frozen=True)
-class SegmentInputs:
-    """Images and weights record of one command.
+class SegmentPlan:
+    """Images of a command, and the maps of each.
 
     Args:
         images: Images to segment.
         weights: `WeightsInfo.to_dict` data.
         data: Threads and the limit of unreadable images.
-        run: Training run of the weights; None for other weights.
-        groups: Group by image name; None if not requested.
-    """
-
-    images: ImageList
-    weights: Mapping[str, Any]
-    data: Data
-    run: RunFolder | None
-    groups: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class SegmentPlan:
-    """Maps of each image.
-
-    Args:
         reader: Reader of the images.
         method: Method record for the report.
         maps: Returns the maps of an image from `reader`.
@@ -44,6 +27,9 @@ class SegmentPlan:
         warning: Warning about the fit for the report; empty for none.
     """
 
+    images: ImageList
+    weights: Mapping[str, Any]
+    data: Data
     reader: SegmentReader
     method: MethodUsed
     maps: Callable[[SegmentImage], PatchMaps]

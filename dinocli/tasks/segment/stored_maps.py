@@ -17,7 +17,7 @@ from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.output_names import output_stems
 from dinocli.segmentation.segment_images import SegmentImage, SegmentReader
 from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions
-from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
+from dinocli.tasks.segment.segment_plan import SegmentPlan
 
 
 class StoredMaps:
@@ -28,7 +28,8 @@ class StoredMaps:
 
     Attributes:
         options: As given.
-        inputs: Images of the earlier command.
+        images: Images of the earlier command.
+        run: None: the weights are not used.
 
     Raises:
         UsageError: An option that the earlier command determined, or a folder without distances.
@@ -50,24 +51,25 @@ class StoredMaps:
         self._threshold = parse_threshold(str(options.method_options.get("threshold", "auto")))
         self._scale = load_anomaly(self._folder.anomaly).scale
         self._reader = SegmentReader.from_dict(manifest["reading"])
-        images = ImageList(Path(manifest["root"]), self._folder.read_names(), self._folder.read_bad())
-        self._stems = output_stems(images.names)
-        self.inputs = SegmentInputs(images, manifest["weights"], options.read.data(), None)
+        self.images = ImageList(Path(manifest["root"]), self._folder.read_names(), self._folder.read_bad())
+        self.run = None
+        self._stems = output_stems(self.images.names)
         features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}
         parameters = {**features, **self._scale.parameters(self._threshold)}
         self._method = MethodUsed("anomaly", f"distances of {options.maps_from}", parameters)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that determine the masks, besides the options."""
-        return {"from": self._manifest["request"], "images": self.inputs.images.digest()}
+        return {"from": self._manifest["request"], "images": self.images.digest()}
 
     def forecast(self) -> dict[str, Any]:
         """Return the number of images, and the method, as JSON-like data."""
-        return {"out": self.options.out, "images": len(self.inputs.images), **asdict(self._method)}
+        return {"out": self.options.out, "images": len(self.images), **asdict(self._method)}
 
     def plan(self) -> SegmentPlan:
         """Return the maps; nothing has to be fitted."""
-        return SegmentPlan(self._reader, self._method, self._maps, self._scale)
+        weights, data = self._manifest["weights"], self.options.read.data()
+        return SegmentPlan(self.images, weights, data, self._reader, self._method, self._maps, self._scale)
 
     def _maps(self, picture: SegmentImage) -> PatchMaps:
         """Return the maps of one image from its stored distances.
@@ -80,7 +82,7 @@ class StoredMaps:
         distances_Fhw = self._folder.read_distances(self._stems[picture.image], kinds)
         if distances_Fhw.shape[1:] != picture.geometry.grid:
             raise DataError(
-                f"{self.inputs.images.names[picture.image]} has changed since its distances were stored: a grid of "
+                f"{self.images.names[picture.image]} has changed since its distances were stored: a grid of "
                 f"{picture.geometry.grid} where {distances_Fhw.shape[1:]} are; {READ_ADVICE}"
             )
         return self._scale.judge(distances_Fhw, self._threshold)

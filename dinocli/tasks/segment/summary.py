@@ -23,12 +23,11 @@ from dinocli.report.mask_gallery import (
     gallery_image,
 )
 from dinocli.report.page import Cell, Table
-from dinocli.segmentation.annotation_formats import category_names, write_coco, write_segments_csv
+from dinocli.segmentation.annotation_formats import category_names, write_coco, write_groups, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.anomaly_threshold import distance_at, soft_value
-from dinocli.tasks.segment.group_answers import write_groups
 from dinocli.tasks.segment.image_writer import ImageWriter
-from dinocli.tasks.segment.segment_plan import SegmentInputs, SegmentPlan
+from dinocli.tasks.segment.segment_plan import SegmentPlan
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """Category name of a method's labels; `object` for other methods."""
@@ -61,18 +60,18 @@ NOTES = (
 
 def finish(
     plan: SegmentPlan,
-    inputs: SegmentInputs,
     writer: ImageWriter,
     journal: SegmentJournal,
     final: MaskFolder,
     request: dict[str, Any],
+    groups: Mapping[str, str] | None,
     reporter: ProgressReporter,
 ) -> dict[str, Any]:
     """Write tables and report from the journal, and publish all files together; returns `segment.json`."""
     reporter.stage("writing tables and page")
-    folder, images, method = writer.folder, inputs.images, plan.method
+    folder, images, method = writer.folder, plan.images, plan.method
     with final.file_set() as files:
-        names, groups = _write_tables(method.name, inputs, writer, journal, files)
+        names = _write_tables(method.name, writer, journal, files)
         bad = [*images.bad, *journal.bad]
         if bad:
             write_bad(folder.bad, bad)
@@ -87,9 +86,9 @@ def finish(
             "method": asdict(method),
             "scores": {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()},
             "confusion": writer.scorer.confusion(),
-            "groups": groups,
+            "groups": None if groups is None else write_groups(folder.groups, groups, journal),
             "root": str(images.root),
-            "weights": dict(inputs.weights),
+            "weights": dict(plan.weights),
             "reading": plan.reader.to_dict(),
             "versions": versions_used(),
             "request": request,
@@ -113,10 +112,8 @@ def finish(
     return manifest
 
 
-def _write_tables(
-    method: str, inputs: SegmentInputs, writer: ImageWriter, journal: SegmentJournal, files: FileSet
-) -> tuple[dict[int, str], dict[str, int] | None]:
-    """Write CSV, COCO, YOLO classes and groups; return the category of each label, and the numbers of groups."""
+def _write_tables(method: str, writer: ImageWriter, journal: SegmentJournal, files: FileSet) -> dict[int, str]:
+    """Write CSV, COCO and YOLO classes; return the category of each label."""
     folder, outputs = writer.folder, writer.options.outputs
     names = category_names(
         {region.label for record in journal for region in record.regions}, CATEGORIES.get(method, "object")
@@ -128,7 +125,7 @@ def _write_tables(
     if outputs.yolo:  # class 0 on the first line
         lines = (f"{names.get(label, f'unused {label}')}\n" for label in range(1, max(names, default=0) + 1))
         write_atomic(folder.classes, "".join(lines))
-    return names, None if inputs.groups is None else write_groups(folder.groups, inputs.groups, journal)
+    return names
 
 
 def _page(

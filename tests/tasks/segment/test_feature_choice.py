@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from dinocli.progress import ProgressReporter
+from dinocli.segmentation import feature_choice
 from dinocli.segmentation.anomaly import Anomaly
+from dinocli.segmentation.feature_choice import features_to_try
 from dinocli.segmentation.sensitivity import Sensitivity
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment import feature_choice
-from dinocli.tasks.segment.feature_choice import features_to_try
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions, SegmentResult
 from tests.tasks.drive import Ears

@@ -11,6 +11,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import FEATURES, Anomaly, FittedAnomaly
 from dinocli.segmentation.distance_scale import MIN_ALIGNED_IMAGES
 from dinocli.segmentation.feature_extraction import FeatureExtraction
+from dinocli.segmentation.sample import Sample
 from dinocli.segmentation.sensitivity import (
     TRIED_IMAGES,
     DefectiveImage,
@@ -18,9 +19,6 @@ from dinocli.segmentation.sensitivity import (
     sensitivity,
     with_synthetic_defects,
 )
-from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.segment.sample import Sample, extractor_of
-from dinocli.tasks.segment.segment_options import SegmentOptions
 
 LOW_SENSITIVITY = 0.2
 """Fraction of detected synthetic defects below which coarse features are tested and a warning is given. Fine features
@@ -77,9 +75,7 @@ class FittedFeatures:
         return f"{count.found} of {count.defects} synthetic defects in these images are found: expect misses{advice}"
 
 
-def fit_features(
-    context: EmbedContext, options: SegmentOptions, method: Anomaly, sample: Sample, reporter: ProgressReporter
-) -> FittedFeatures:
+def fit_features(method: Anomaly, sample: Sample, reporter: ProgressReporter) -> FittedFeatures:
     """Fit the method to fine features, coarse ones or both, and test it on synthetic defects in images of the sample.
 
     Tiled images have fine features only and are not tested, because they are too large for it.
@@ -90,13 +86,12 @@ def fit_features(
 
     def fit(features: str) -> FittedFeatures:
         kind = FEATURES[features]
-        extractor = extractor_of(context, options, kind)
+        extractor = replace(sample.extraction, feature_kind=kind)
         return FittedFeatures(extractor, replace(method, features=features).fit(sample.grids(kind)))
 
-    has_coarse = extractor_of(context, options, FEATURES["fine"]).has_coarse
-    candidates = features_to_try(method, has_coarse=has_coarse, images=len(sample))
-    pictures = [] if options.tile else sample.pictures(TRIED_IMAGES)
-    images = with_synthetic_defects(pictures, options.seed)
+    candidates = features_to_try(method, has_coarse=sample.extraction.has_coarse, images=len(sample))
+    pictures = [] if sample.extraction.tiling else sample.pictures(TRIED_IMAGES)
+    images = with_synthetic_defects(pictures, sample.seed)
     if not any(defects for _, defects in images):  # images of one colour show none
         return fit(candidates[0])
     chosen = choose_features(fit, candidates, images)
