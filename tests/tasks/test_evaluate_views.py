@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,7 +20,6 @@ from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.defect_few_shot import RARE_KEY
-from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
@@ -87,19 +87,19 @@ def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_
 def test_the_verdict_also_measures_the_default_feature_if_both_files_hold_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged: list[list[ProbeResult]] = []
-    monkeypatch.setattr(evaluate_module, "judge", lambda *sides, **how: judged.append([*sides]) or judge(*sides, **how))
+    judged = Mock(wraps=judge)
+    monkeypatch.setattr(evaluate_module, "judge", judged)
     rare = str(tmp_path / "rare.npy")
     embed(replace(job(home, "feats.npy"), tokens=POOLED_RARE, out=rare))
     found = evaluate(EvaluateOptions((rare,), baseline=rare, views=1, device="cpu"))
     (row,) = [row for row in found.table if row.key == RARE_KEY]
-    before, after = judged[0]
+    before, after = judged.call_args_list[0].args
     assert row.value == row.baseline == before.rare_defect_score == after.rare_defect_score
     assert len(after.rare_defects_N) == len(after.values_N) == 9
     assert row.value != after.defect_score, "not that of the pooled feature"
     pooled = evaluate(EvaluateOptions((rare,), baseline=str(home / "feats.npy"), views=1, device="cpu"))
     assert RARE_KEY not in {row.key for row in pooled.table}
-    assert not len(judged[1][0].rare_defects_N)
+    assert not len(judged.call_args_list[1].args[0].rare_defects_N)
 
 
 def test_they_are_whitened_with_the_rest(home: Path) -> None:
