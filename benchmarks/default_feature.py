@@ -21,12 +21,12 @@ from dinocli.data.loader import Loader
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
 from dinocli.engine.build_views import probe_crop
+from dinocli.engine.holdout_comparison import with_statistics
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.models.weights import load_backbone
 from dinocli.quality.bootstrap import paired_bootstrap
-from dinocli.tasks.train.holdout_comparison import with_statistics
 
 
 def main() -> None:

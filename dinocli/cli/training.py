@@ -21,8 +21,8 @@ from dinocli.report.text import difference, score
 
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal
+    from dinocli.report.score_lines import ScoreLine
     from dinocli.tasks.train.run_report import TrainResult
-    from dinocli.tasks.train.score_lines import ScoreLine
 
 
 class TrainingCommand(NamedTuple):

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from dinocli.models.weights import load_backbone
 from dinocli.quality.probe_result import SCORE_NAMES
+from dinocli.report.score_lines import ScoreLine
 from dinocli.segmentation.annotation_formats import COLUMNS
-from dinocli.tasks.train.score_lines import ScoreLine
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"

@@ -21,6 +21,7 @@ from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.engine.rare_features import RareFeatures, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
+from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
@@ -34,7 +35,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, following, parse_shard
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.inputs import default_inputs
-from dinocli.tasks.survey_images import preprocess_of, survey_images
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,20 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.run_seconds import PAGE_FORWARDS
-from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Gain, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Verdict
 from dinocli.report.adapted_comparison import group_table, patch_sheet
-from dinocli.report.chart import Curve
 from dinocli.report.neighbour_pictures import neighbour_table
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
-from dinocli.report.text import difference
+from dinocli.report.run_curves import probe_curves, step_curves
+from dinocli.report.score_lines import gain_table, score_table, share_of_teacher
 from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.train_context import TrainContext
 
@@ -97,7 +94,7 @@ def write_page(
             NoteList(advice, "Next steps"),
             *pictures,
             *tables,
-            Charts([*_probe_curves(result.probe_results, score), *_step_curves(result.rows)]),
+            Charts([*probe_curves(result.probe_results, score), *step_curves(result.rows)]),
             Sheet("Views", folder.views.read_bytes(), VIEWS_NOTE),
             FactList(run_facts(context, plan, trained, selection)),
             command_line(context.options.argv),
@@ -164,12 +161,12 @@ def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selectio
 
 
 def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
-    tables = [_score_table("Without labels", selection.lines, selection.judged)]
+    tables = [score_table("Without labels", selection.lines, selection.judged)]
     if len(selection.verdict.gains) > 1:
-        tables.append(_gain_table(selection.verdict.gains, score))
+        tables.append(gain_table(selection.verdict.gains, score))
     if selection.labelled:
         note = "Leave-one-out, k = 20. The guard never saw these labels."
-        tables.append(_score_table("With your labels", selection.labelled, note))
+        tables.append(score_table("With your labels", selection.labelled, note))
     if selection.tried:
         rows = [(f"{alpha:g}", score) for alpha, score in selection.tried]
         note = (
@@ -180,64 +177,3 @@ def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
             note += f" Weights halfway (alpha {selection.alpha:g}) were kept instead; the verdict gives the reason."
         tables.append(Table("Weight interpolation", ("alpha", score.label), rows, note))
     return tables
-
-
-def _score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
-    """Return a table with columns for a teacher, or else for batch-norm statistics, if they were measured."""
-    taught = any(line.teacher is not None for line in lines)
-    staged = not taught and all(line.statistics is not None for line in lines)
-    columns = {"start": "start", **({"batch-norm statistics": "statistics"} if staged else {})}
-    columns |= {"student": "adapted", "teacher": "teacher"} if taught else {"adapted": "adapted"}
-    rows = []
-    for line in lines:
-        values = (getattr(line, name) for name in columns.values())
-        cells = ("" if value is None else value for value in values)
-        rows.append((line.name, *cells, difference(line.adapted, line.start)))
-    return Table(title, ("score", *columns, "change"), rows, note)
-
-
-def _gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
-    rows = [
-        (gain.part, f"{gain.change.mean:+.3g}", f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains
-    ]
-    name = score.name[0].upper() + score.name[1:]
-    note = f"{name}, mean difference and 95 % interval: batch-norm statistics alone, then training."
-    return Table("Contribution of each part", ("part", "change", "95 % CI"), rows, note)
-
-
-def _probe_curves(results: Sequence[ProbeResult], score: SelectionScore) -> list[Curve]:
-    steps = [result.step for result in results]
-    selected = [result.selection_score for result in results]
-    shown = {
-        "retrieval_top1": ("Crop finds its image, top-1", "fraction of crops"),
-        "rankme": ("RankMe", "effective dimensions"),
-        "feature_std": ("Feature std", "mean over channels; 1 is isotropic"),
-    }
-    label = {score.label: selected}
-    curves = [Curve("Selection score of the guard", "step", "", steps, label, start=selected[0])]
-    if len(results[0].defects_N):
-        defects = [result.defect_score for result in results]
-        curves.append(Curve("Synthetic-defect few-shot", "step", "", steps, {"accuracy": defects}, start=defects[0]))
-    for key, (title, unit) in shown.items():
-        values = [getattr(result.scores, key) for result in results]
-        curves.append(Curve(title, "step", "", steps, {unit: values}, start=values[0]))
-    return curves
-
-
-def _step_curves(rows: Sequence[dict[str, Any]]) -> list[Curve]:
-    steps = [row["step"] for row in rows]
-
-    def values(key: str) -> list[float]:
-        return [float("nan") if row[key] is None else row[key] for row in rows]
-
-    return [
-        Curve("Loss", "step", "nats", steps, {"loss": values("loss"), "KL": values("kl")}),
-        Curve(
-            "Entropy of the targets",
-            "step",
-            "fraction of ln K",
-            steps,
-            {"one image": values("entropy"), "all images": values("marginal_entropy")},
-        ),
-        Curve("Gradient norm", "step", "", steps, {"before clipping": values("grad_norm")}),
-    ]

@@ -12,10 +12,10 @@ from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.verdict import Verdict
+from dinocli.report.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.report_page import write_page
-from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.train_context import TrainContext
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.engine.checkpoint import load_checkpoint
+from dinocli.engine.final_verdict import student_kept, unusable
+from dinocli.engine.holdout_comparison import HoldoutComparison, measured
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
@@ -13,11 +15,9 @@ from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import Verdict
 from dinocli.report.adapted_comparison import NOTHING, Sides
+from dinocli.report.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.stored import reading
 from dinocli.tasks.train.budget import TrainPlan
-from dinocli.tasks.train.final_verdict import student_kept, unusable
-from dinocli.tasks.train.holdout_comparison import HoldoutComparison, measured
-from dinocli.tasks.train.score_lines import ScoreLine, label_lines, score_lines
 from dinocli.tasks.train.train_context import TrainContext
 
 MIN_LABELLED = 50

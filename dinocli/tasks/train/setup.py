@@ -21,6 +21,7 @@ from dinocli.data.survey import Survey
 from dinocli.engine.build import build_precision, facts_of
 from dinocli.engine.distinct_images import count_distinct
 from dinocli.engine.distributed import World, from_main, main_first, open_world
+from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.engine.trackers import check_trackers
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.backbone import Backbone
@@ -31,7 +32,6 @@ from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
 from dinocli.quality.verdict import MIN_PAIRS
-from dinocli.tasks.survey_images import preprocess_of, survey_images
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions

@@ -19,9 +19,9 @@ from dinocli.errors import UsageError, WeightsError
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
+from dinocli.report.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.dry_run import dry_run
 from dinocli.tasks.train.run_report import TrainResult
-from dinocli.tasks.train.score_lines import ScoreLine, share_of_teacher
 from dinocli.tasks.train.train import train
 from tests.engine.learners import PREPROCESS
 from tests.shortcuts import FEW_PICTURES, UNMEASURED, replace_values

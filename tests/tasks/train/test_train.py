@@ -416,7 +416,7 @@ def test_the_best_interpolation_with_the_start_is_kept(
 ) -> None:
     """Continuing from trained weights: every alpha is measured, and the best one is what `backbone/` holds."""
     better = Verdict("better", "adapted", "as if it were")
-    monkeypatch.setattr("dinocli.tasks.train.holdout_comparison.final_verdict", lambda *_: better)
+    monkeypatch.setattr("dinocli.engine.holdout_comparison.final_verdict", lambda *_: better)
     again = (
         *SHORT,
         "run.steps=2",

@@ -16,7 +16,10 @@ from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
 from dinocli.quality.retrieval import rank_classes
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
+from dinocli.quality.verdict import Gain
 from dinocli.report.adapted_comparison import Sides
+from dinocli.report.page import Table
+from dinocli.report.text import difference
 
 SHOTS = 5
 """Labelled images per class in few-shot classification."""
@@ -110,6 +113,30 @@ def share_of_teacher(lines: Sequence[ScoreLine]) -> str:
         if line.teacher
     ]
     return f"By your labels the student reaches, of its teacher: {'; '.join(shares)}." if shares else ""
+
+
+def score_table(title: str, lines: Sequence[ScoreLine], note: str) -> Table:
+    """Return a table with columns for a teacher, or else for batch-norm statistics, if they were measured."""
+    taught = any(line.teacher is not None for line in lines)
+    staged = not taught and all(line.statistics is not None for line in lines)
+    columns = {"start": "start", **({"batch-norm statistics": "statistics"} if staged else {})}
+    columns |= {"student": "adapted", "teacher": "teacher"} if taught else {"adapted": "adapted"}
+    rows = []
+    for line in lines:
+        values = (getattr(line, name) for name in columns.values())
+        cells = ("" if value is None else value for value in values)
+        rows.append((line.name, *cells, difference(line.adapted, line.start)))
+    return Table(title, ("score", *columns, "change"), rows, note)
+
+
+def gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
+    """Return a table of the change of the selection score by each part of a run."""
+    rows = [
+        (gain.part, f"{gain.change.mean:+.3g}", f"{gain.change.low:+.3g} to {gain.change.high:+.3g}") for gain in gains
+    ]
+    name = score.name[0].upper() + score.name[1:]
+    note = f"{name}, mean difference and 95 % interval: batch-norm statistics alone, then training."
+    return Table("Contribution of each part", ("part", "change", "95 % CI"), rows, note)
 
 
 def _line(key: str, name: str, found: Sequence[float]) -> ScoreLine:

@@ -4,13 +4,13 @@ import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from dinocli.engine.final_verdict import final_verdict
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Measured, Probe
 from dinocli.models.backbone import Backbone
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.probe_result import Features, ProbeResult
 from dinocli.quality.verdict import Verdict, rare_defects_lost
-from dinocli.tasks.train.final_verdict import final_verdict
 
 
 class Compared(NamedTuple):
