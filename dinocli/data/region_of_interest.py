@@ -27,6 +27,9 @@ from dinocli.errors import DataError, UsageError
 Box = tuple[int, int, int, int]
 """Left, top, width, height: pixels of the upright image."""
 
+NO_BOX: Box = (0, 0, 0, 0)
+"""Box of an image that has no tiles: it is whole, or unreadable."""
+
 NO_REGION = "none"
 """Value of `--roi` for whole images, whatever region is stored."""
 

@@ -20,15 +20,12 @@ from dinocli.data.canvas import Canvas
 from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import Box, region_mask
+from dinocli.data.region_of_interest import NO_BOX, Box, region_mask
 from dinocli.data.tiling import Tiling, tile_boxes
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, aspect_size, input_size, squashed
 from dinocli.errors import DataError
 
 T = TypeVar("T")
-
-NO_BOX = (0, 0, 0, 0)
-"""Box of the tiles of an unreadable image."""
 
 INSIDE = 0.25
 """Share of a tile that must lie inside the region of interest for the tile to be used."""

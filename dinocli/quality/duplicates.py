@@ -1,15 +1,18 @@
-"""Near-duplicates: every pair of images above a cosine threshold, exact, in bounded memory.
+"""Near-duplicates: every pair of images above a cosine threshold, exact, in bounded memory; groups of duplicates.
 
 Shapes: N images, D width, P pairs, A B rows of two blocks.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from dinocli.errors import DataError
+from dinocli.quality.copy_threshold import BORDERLINE, CopyThreshold
 from dinocli.quality.cosine import unit_rows
 
 MAX_PAIRS = 1_000_000
@@ -40,6 +43,18 @@ class SamePair(NamedTuple):
     cosine: float
     exact: bool = False
     likeness: float = float("nan")
+
+
+class DuplicateGroup(NamedTuple):
+    """A group of duplicates.
+
+    Args:
+        rows: Rows, the one to keep first.
+        exact: All files are byte-identical.
+    """
+
+    rows: list[int]
+    exact: bool
 
 
 def near_duplicates(
@@ -93,6 +108,42 @@ def count_distinct(features_ND: NDArray[np.floating], threshold: float) -> int:
     """
     pairs_P2, _ = near_duplicates(features_ND, threshold)
     return len(features_ND) - len(np.unique(pairs_P2[:, 1]))
+
+
+def outlying_pairs(near: Sequence[SamePair], bulk: CopyThreshold) -> list[SamePair]:
+    """Return the pairs with an outlying cosine, and mutual nearest neighbours.
+
+    Args:
+        near: Pairs, highest cosine first.
+        bulk: Distribution of the nearest-neighbour cosines of the folder.
+    """
+    best: dict[int, SamePair] = {}
+    for pair in near:
+        best.setdefault(pair.first, pair)
+        best.setdefault(pair.second, pair)
+    far_P = bulk.deviations(np.array([pair.cosine for pair in near])) >= BORDERLINE
+    return [pair for pair, far in zip(near, far_P, strict=True) if far or best[pair.first] is pair is best[pair.second]]
+
+
+def duplicate_groups(pairs: Sequence[SamePair], images: int, keep_order: Callable[[int], Any]) -> list[DuplicateGroup]:
+    """Return the connected components of the pairs, largest first.
+
+    Args:
+        pairs: Pairs of duplicates.
+        images: Number of images.
+        keep_order: Sort key of a row; the smallest of a group is the one to keep.
+    """
+    if not pairs:
+        return []
+    edges = np.array([(pair.first, pair.second) for pair in pairs])
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(images, images))
+    label_N = connected_components(graph, directed=False)[1]
+    inexact = {int(label_N[pair.first]) for pair in pairs if not pair.exact}
+    groups: dict[int, list[int]] = {}
+    for row in np.unique(edges).tolist():
+        groups.setdefault(int(label_N[row]), []).append(row)
+    ordered = [DuplicateGroup(sorted(rows, key=keep_order), group not in inexact) for group, rows in groups.items()]
+    return sorted(ordered, key=lambda group: (-len(group.rows), group.rows[0]))
 
 
 def _candidates(features_ND: NDArray[np.floating], threshold: float, max_pairs: int) -> Iterator[NDArray[np.int64]]:

@@ -12,10 +12,9 @@ from dinocli.artifacts.feature_file import BOX_KEYS, FeatureFile
 from dinocli.data.text_tables import parse_table, write_table
 from dinocli.errors import DataError
 from dinocli.files import write_atomic
-from dinocli.quality.duplicates import SamePair
+from dinocli.quality.duplicates import DuplicateGroup, SamePair
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
-from dinocli.tasks.cluster.duplicate_groups import DuplicateGroup
 from dinocli.tasks.cluster.findings import Findings
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")

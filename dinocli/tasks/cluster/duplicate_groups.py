@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
@@ -19,7 +17,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.aligned_similarity import aligned_similarity, structure
 from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, copy_threshold
-from dinocli.quality.duplicates import SamePair, near_duplicates
+from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates, outlying_pairs
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
@@ -35,18 +33,6 @@ _BULK_ROWS, _UNRELATED_PAIRS, _SIDE = 2000, 40, 128
 _MIN_MUTUAL_COSINE = 0.9  # mutual nearest neighbours from this cosine are candidates even if every image has a copy
 
 
-class DuplicateGroup(NamedTuple):
-    """A group of duplicates.
-
-    Args:
-        rows: Rows, the one to keep first: most pixels, then largest file, then first name.
-        exact: All files are byte-identical.
-    """
-
-    rows: list[int]
-    exact: bool
-
-
 class Same(NamedTuple):
     """Result of the duplicate search.
 
@@ -55,7 +41,8 @@ class Same(NamedTuple):
             listed.
         near: Number of near-duplicate pairs; None if there were too many.
         copies: Number of images whose file is a copy of an earlier one.
-        groups: The pairs as groups, largest first.
+        groups: The pairs as groups, largest first; of a group the file to keep is first: that of most pixels, then the
+            largest, then by name.
         threshold: Cosine from which features alone make a pair; 1 without a search.
         reason: Source of the threshold; empty without a search.
     """
@@ -107,26 +94,8 @@ def find_same(
         near = near and _confirmed(members, near, bulk, reporter, seed)
         reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
-    groups = duplicate_groups(members, pairs)
+    groups = duplicate_groups(pairs, len(members), lambda row: _keep_order(members, row))
     return Same(pairs, None if near is None else len(near), len(exact), groups, threshold, reason)
-
-
-def duplicate_groups(members: FeatureFile, pairs: Sequence[SamePair]) -> list[DuplicateGroup]:
-    """Return the connected components of the pairs, largest first; in each group the file to keep comes first."""
-    if not pairs:
-        return []
-    edges = np.array([(pair.first, pair.second) for pair in pairs])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(members),) * 2)
-    label_N = connected_components(graph, directed=False)[1]
-    inexact = {int(label_N[pair.first]) for pair in pairs if not pair.exact}
-    groups: dict[int, list[int]] = {}
-    for row in np.unique(edges).tolist():
-        groups.setdefault(int(label_N[row]), []).append(row)
-    sorted_groups = [
-        DuplicateGroup(sorted(rows, key=lambda row: _keep_order(members, row)), group not in inexact)
-        for group, rows in groups.items()
-    ]
-    return sorted(sorted_groups, key=lambda group: (-len(group.rows), group.rows[0]))
 
 
 def _keep_order(members: FeatureFile, row: int) -> tuple[int, int, str]:
@@ -154,7 +123,7 @@ def _confirmed(
     members: FeatureFile, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
 ) -> list[SamePair]:
     """Return the pairs confirmed by features and pixels; without pixels, those whose cosine is a clear outlier."""
-    near = _candidates(sorted(near, key=lambda pair: -pair.cosine), bulk)
+    near = outlying_pairs(sorted(near, key=lambda pair: -pair.cosine), bulk)
     compared, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
     if compared and rest:
         reporter.line(f"the pixels of the closest {len(compared):,} of {len(near):,} pairs are compared")
@@ -169,16 +138,6 @@ def _confirmed(
         if likeness >= needed
     ]
     return [*confirmed, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
-
-
-def _candidates(near: list[SamePair], bulk: CopyThreshold) -> list[SamePair]:
-    """Return the pairs with an outlying cosine, and mutual nearest neighbours; highest cosine first."""
-    best: dict[int, SamePair] = {}
-    for pair in near:
-        best.setdefault(pair.first, pair)
-        best.setdefault(pair.second, pair)
-    far_P = bulk.deviations(np.array([pair.cosine for pair in near])) >= BORDERLINE
-    return [pair for pair, far in zip(near, far_P, strict=True) if far or best[pair.first] is pair is best[pair.second]]
 
 
 def _likeness(members: FeatureFile, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:

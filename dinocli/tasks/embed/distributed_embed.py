@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dinocli.artifacts.shards import remove_shards
 from dinocli.engine import distributed
 from dinocli.engine.distributed import any_rank, open_world
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions, EmbedResult
+from dinocli.tasks.embed.merge_shards import merge
 
 
 def embed_together(
@@ -41,8 +43,6 @@ def embed_together(
         any_rank(False)  # waits for all
         if not world.is_main:
             return None
-        from dinocli.tasks.embed.merge_shards import merge, remove_shards
-
         outcome = merge(options.out, force=options.force, reporter=reporter)
         remove_shards(target)
         seconds = time.monotonic() - begin

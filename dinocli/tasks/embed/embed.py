@@ -177,9 +177,7 @@ def _already_complete(path: Path, request: dict[str, Any], reporter: ProgressRep
         raise UsageError(f"{path} is there already, not by this command; add --force or change --out")
     check_same(meta["request"], request, str(path))
     reporter.line(f"{path} is complete already")
-    shape = tuple(meta["shape"][1:])
-    seconds, root = time.monotonic() - begin, meta["root"]
-    return EmbedResult(path, meta["n"], shape, meta["images"], meta["bad"], seconds, 0.0, root)
+    return EmbedResult.of_meta(path, meta, time.monotonic() - begin)
 
 
 def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Options and result of `embed`; options of `embed --like`."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.artifacts.feature_formats import check_free
+from dinocli.artifacts.shards import parse_shard
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
@@ -23,36 +24,6 @@ FLAT_ONLY = (".csv", ".parquet")
 
 STORED_OPTIONS = ("tokens", "layers", "keep_aspect", "normalize", "dtype", "tile")
 """Options that `--like` takes from `feats.json`, where they have the same names."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `index` of `count` of the images, counted from 0, for one of several processes or machines."""
-
-    index: int
-    count: int
-
-    def slice(self, images: int) -> slice:
-        """Return the slice of consecutive images of the shard, so that merged shards keep the order."""
-        return slice(images * self.index // self.count, images * (self.index + 1) // self.count)
-
-    def file(self, whole: Path) -> Path:
-        """Return the path of the shard of a feature file: `feats.npy` -> `feats.0of4.npy`."""
-        return whole.with_name(f"{whole.stem}.{self.index}of{self.count}{whole.suffix}")
-
-
-def parse_shard(text: str) -> Shard | None:
-    """Parse ``i/n``, i from 0 to n - 1; None for an empty text.
-
-    Raises:
-        UsageError: The text has another form.
-    """
-    if not text:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UsageError(f"--shard {text!r} is not i/n with i from 0 to n - 1; for example 0/4, 1/4, 2/4, 3/4")
-    return Shard(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True)
@@ -201,6 +172,12 @@ class EmbedResult:
     seconds: float
     images_per_second: float
     root: str = ""
+
+    @classmethod
+    def of_meta(cls, path: Path, meta: Mapping[str, Any], seconds: float) -> "EmbedResult":
+        """Return the result of a command that computed nothing, from `feats.json`."""
+        shape = tuple(meta["shape"][1:])
+        return cls(path, meta["n"], shape, meta["images"], meta["bad"], seconds, 0.0, meta["root"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

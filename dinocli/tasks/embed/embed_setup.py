@@ -8,6 +8,7 @@ import torch
 from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.feature_model import feature_model_of, inside_of, ready
 from dinocli.artifacts.run_folder import RunFolder, latest_run
+from dinocli.artifacts.shards import parse_shard
 from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.image_list import ImageList
@@ -32,7 +33,7 @@ from dinocli.models.tokens import Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.embed.embed_options import EmbedOptions, following, parse_shard
+from dinocli.tasks.embed.embed_options import EmbedOptions, following
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.inputs import default_inputs
 

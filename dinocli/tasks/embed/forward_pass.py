@@ -15,9 +15,9 @@ from torch import Tensor
 from dinocli.artifacts.partial_features import Bad, Rows
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
-from dinocli.data.region_of_interest import Box
+from dinocli.data.region_of_interest import NO_BOX, Box
 from dinocli.data.tiling import parse_tiling
-from dinocli.engine.image_batches import NO_BOX, ImageBatches, ImageTile
+from dinocli.engine.image_batches import ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import grouped, squares
 from dinocli.errors import Interrupted
