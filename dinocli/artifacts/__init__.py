@@ -1,1 +1,1 @@
-"""Output files of commands, as later commands read them: runs, feature files, mask folders, folders of links."""
+"""Output files of commands, as later commands read them: runs, feature files, mask folders, links, exported graphs."""

@@ -14,7 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dinocli.artifacts.export_source import Source, open_source
 from dinocli.artifacts.feature_model import load
+from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.ranges import map_range
 from dinocli.errors import UsageError, WeightsError
@@ -25,13 +27,11 @@ from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
+from dinocli.report.model_card import card_of
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions
-from dinocli.tasks.export.card import card_of
 from dinocli.tasks.export.export import export
 from dinocli.tasks.export.export_options import ExportOptions
-from dinocli.tasks.export.source import Source, open_source
-from dinocli.tasks.export.whole_graph import WholeGraph
 from dinocli.tasks.inputs import ReadOptions
 from tests.models.test_portable import CASES, REGISTERS, small
 from tests.networks import FOUR_BLOCKS

@@ -1,1 +1,1 @@
-"""`dinocli export`: write a backbone in another format (`export`) with a model card (`card`)."""
+"""`dinocli export`: write a backbone in another format with a model card."""

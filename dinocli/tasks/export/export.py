@@ -9,6 +9,8 @@ import timm
 import torch
 from safetensors.torch import load
 
+from dinocli.artifacts.export_source import Source, open_source
+from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.file_set import FileSet, claimed
@@ -20,10 +22,8 @@ from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
-from dinocli.tasks.export.card import card_of
+from dinocli.report.model_card import card_of
 from dinocli.tasks.export.export_options import FOLDERS, ExportOptions
-from dinocli.tasks.export.source import Source, open_source
-from dinocli.tasks.export.whole_graph import WholeGraph
 
 
 @dataclass(frozen=True)

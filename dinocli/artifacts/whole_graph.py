@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dinocli.artifacts.export_source import Source
 from dinocli.artifacts.feature_model import FeatureModel
 from dinocli.config.preprocess import first_channels
 from dinocli.errors import UsageError, WeightsError
@@ -20,7 +21,6 @@ from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.classifiers import MIN_PROBABILITY
 from dinocli.quality.knn import TEMPERATURE
 from dinocli.quality.selective_classification import precision_threshold
-from dinocli.tasks.export.source import Source
 
 MIN_COSINE = 0.999
 """Minimum cosine to the features of `embed`, for every test image."""

@@ -2,12 +2,12 @@
 
 import json
 
+from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.region_of_interest import region_box
 from dinocli.models.export_graph import has_one_size
 from dinocli.models.graph_pipeline import OUTPUTS, PROBABILITIES
 from dinocli.report.text import visible
-from dinocli.tasks.export.whole_graph import WholeGraph
 
 _TIMM = """import timm
 import torch

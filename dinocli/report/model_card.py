@@ -3,15 +3,15 @@
 from typing import Any
 
 from dinocli import __version__
+from dinocli.artifacts.export_source import Source
+from dinocli.artifacts.whole_graph import MIN_COSINE, WholeGraph
 from dinocli.data.region_of_interest import is_box, region_box
 from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.verdict import KEPT
+from dinocli.report.card_snippets import channel_words, has_colours, snippet
 from dinocli.report.text import number, visible
-from dinocli.tasks.export.card_snippets import channel_words, has_colours, snippet
-from dinocli.tasks.export.source import Source
-from dinocli.tasks.export.whole_graph import MIN_COSINE, WholeGraph
 
 _LIMITS = [
     "- The features suit images like those of the training. On other images they may be worse than those of the start.",
