@@ -86,15 +86,19 @@ class MaskScorer:
         return confusion(defective_N, flagged_N)._asdict()
 
     def scores(self) -> dict[str, ScoreInterval]:
-        """Return all scores with their intervals; undefined ones are left out."""
+        """Return all scores with their intervals; undefined ones are left out.
+
+        Mean IoU and Dice are those of images with an object: an empty mask of a good image has 1, so that a method that
+        marks nothing would get the share of good images.
+        """
         if not self._overlaps:
             return self._image_scores()
         best = max(self._overlaps.values(), key=lambda overlaps: overall(overlaps, draws=1).value)
         prefix = "best segment " if self._dense else ""
         pixels = self._curves.scores()
         scores = {
-            f"{prefix}IoU": mean_estimate([image.iou for image in best]),
-            f"{prefix}Dice": mean_estimate([image.dice for image in best]),
+            f"{prefix}IoU": mean_estimate([image.iou for image in best if image.truth]),
+            f"{prefix}Dice": mean_estimate([image.dice for image in best if image.truth]),
             f"{prefix}overall IoU": overall(best),
             f"{prefix}overall Dice": overall(best, dice=True),
             "pixel AUROC": pixels.auroc,
