@@ -10,7 +10,7 @@ from dinocli.report.app import app_page, template
 from dinocli.report.page import Cell, Part, Table
 from dinocli.report.page_parts import FactList, NoteList
 from dinocli.report.picture import Picture, link, source
-from dinocli.report.text import html_text, number, visible
+from dinocli.report.text import html_text, number, sentence_html, visible
 
 _STYLES = ("page.css", "web/app.css", "web/gallery_page.css")
 _SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "heat", "gallery_page"))
@@ -149,7 +149,7 @@ def _body(page: GalleryPage) -> str:
         "web/gallery_page.html",
         title=html_text(page.title),
         summary=_summary(page),
-        warning=f'<p class="warning">{html_text(page.warning)}</p>' if page.warning else "",
+        warning=f'<p class="warning">{sentence_html(page.warning)}</p>' if page.warning else "",
         numbers="\n".join(filter(None, parts)),
         viewer=template("web/viewer.html", tools=template("web/gallery_tools.html")),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dinocli.files import write_atomic
-from dinocli.report.text import cell_text, html_text, number
+from dinocli.report.text import cell_text, html_text, number, sentence_html
 
 Cell = str | int | float
 
@@ -112,10 +112,10 @@ def _page(report: Report) -> str:
 def _verdict(report: Report) -> str:
     if not report.verdict_outcome:
         return ""
-    outcome, details = html_text(report.verdict_outcome), html_text(report.verdict_details)
+    outcome, details = html_text(report.verdict_outcome), sentence_html(report.verdict_details)
     return (
         f'<section class="verdict" data-outcome="{outcome}">\n<p class="outcome">{outcome}</p>\n'
-        f"<p>{html_text(report.verdict_sentence)}</p>\n"
+        f"<p>{sentence_html(report.verdict_sentence)}</p>\n"
         + (f'<p class="note">{details}</p>\n' if details else "")
         + "</section>"
     )
@@ -133,5 +133,5 @@ def shade(count: int, total: int) -> str:
 
 def section(heading: str, body: str, note: str = "") -> str:
     """Return HTML as a section with a heading, and a note below it if there is one."""
-    below = f'\n<p class="note">{html_text(note)}</p>' if note else ""
+    below = f'\n<p class="note">{sentence_html(note)}</p>' if note else ""
     return f"<section>\n<h2>{html_text(heading)}</h2>\n{body}{below}\n</section>"

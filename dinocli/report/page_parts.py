@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dinocli.report.chart import Curve, line_chart
 from dinocli.report.page import Cell, scrollable, section
-from dinocli.report.text import html_text, number
+from dinocli.report.text import html_text, number, sentence_html
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class NoteList:
         """Return the section as HTML; empty without notes."""
         if not self.notes:
             return ""
-        items = "\n".join(f"<li>{html_text(note)}</li>" for note in self.notes)
+        items = "\n".join(f"<li>{sentence_html(note)}</li>" for note in self.notes)
         return section(self.heading, f'<ul class="notes">\n{items}\n</ul>')
 
 

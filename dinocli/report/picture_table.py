@@ -9,7 +9,7 @@ from typing import Literal
 
 from dinocli.report.page import scrollable, section
 from dinocli.report.picture import Picture, data_url
-from dinocli.report.text import cell_text, html_text, middle_ellipsis, visible
+from dinocli.report.text import cell_text, html_text, middle_ellipsis, sentence_html, visible
 
 Frame = Literal["", "right", "wrong"]
 
@@ -78,7 +78,7 @@ class PictureTable:
         )
         body = "\n".join(self._row(place) for place in range(len(self.rows)))
         table = f'<table class="pictures">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
-        lead = f'<p class="lead">{html_text(self.lead)}</p>\n' if self.lead else ""
+        lead = f'<p class="lead">{sentence_html(self.lead)}</p>\n' if self.lead else ""
         return section(self.title, lead + scrollable(table, self.title), self.note)
 
     def _row(self, place: int) -> str:

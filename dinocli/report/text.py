@@ -26,6 +26,11 @@ def html_text(text: str) -> str:
     return escape(visible(text))
 
 
+def sentence_html(text: str) -> str:
+    """Escape a sentence for an HTML element, in which no option is broken after its hyphens."""
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<span class="option">\g<0></span>', html_text(text))
+
+
 def middle_ellipsis(text: str, max_width: float, measure: Callable[[str], float] = len) -> str:
     """Shorten a text in the middle, since file names differ at their ends.
 

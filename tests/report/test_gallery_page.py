@@ -50,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     legend = [Segment("scratch", (230, 80, 40)), Segment("<b>dent</b>", (40, 80, 230))]
     tables = [Table("Against the truth", ["", "value"], [["IoU", 0.414]])]
-    facts, advice = [("method", "anomaly")], "Try another method."
+    facts, advice = [("method", "anomaly")], "Try another --method."
     page = GalleryPage("Masks", images, legend, "anomaly", tables, facts=facts, notes=["A remark."], advice=advice)
     write_gallery_page(folder / "report.html", page)
     return folder / "report.html"
@@ -87,7 +87,8 @@ def test_segments_filter_and_scores_sort(report: Path, visit: Visit) -> None:
     assert colour == "rgb(230, 80, 40)"
     page.click("#facets button:has-text('Empty mask')")
     assert chosen(page) == [2, 5, 8, 11]
-    assert page.inner_text("#advice") == "Nothing was found in these images. Try another method."
+    assert page.inner_text("#advice") == "Nothing was found in these images. Try another --method."
+    assert page.inner_text("#advice .option") == "--method"
     assert page.inner_text(".tile.nothing .value >> nth=0").startswith("empty")
     page.click("#facets button:has-text('dent')")
     assert not page.locator("#advice").is_visible()
@@ -119,7 +120,7 @@ def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     assert page.inner_text("#viewer-name") == "strip/image_02.png"
-    for wanted in ("Empty mask", "all patches look alike", "Try another method."):
+    for wanted in ("Empty mask", "all patches look alike", "Try another --method."):
         assert wanted in page.inner_text("#viewer-facts")
     assert not page.locator("#viewer-overlay").is_visible()
     page.keyboard.press("Escape")

@@ -2,7 +2,17 @@ import math
 
 import pytest
 
-from dinocli.report.text import byte_size, cell_text, difference, html_text, middle_ellipsis, number, score, visible
+from dinocli.report.text import (
+    byte_size,
+    cell_text,
+    difference,
+    html_text,
+    middle_ellipsis,
+    number,
+    score,
+    sentence_html,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +69,14 @@ def test_the_middle_is_cut(text: str, widest: int, shown: str) -> None:
 def test_the_middle_is_cut_by_any_measure() -> None:
     double = middle_ellipsis("温" * 20, 11, lambda text: sum(2 if c == "温" else 1 for c in text))
     assert double == "温温温…温温"
+
+
+def test_options_in_a_sentence_are_not_broken_at_their_hyphens() -> None:
+    text = 'Try --threshold "<0.4" (or --min-area=3), not well--known pages of a--b.'
+    assert sentence_html(text) == (
+        'Try <span class="option">--threshold</span> &quot;&lt;0.4&quot; '
+        '(or <span class="option">--min-area</span>=3), not well--known pages of a--b.'
+    )
 
 
 def test_a_cell_keeps_a_long_name_as_its_tooltip() -> None:

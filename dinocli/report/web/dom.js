@@ -28,6 +28,12 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Sentence in which no option, such as --threshold, is broken after its hyphens.
+function sentence(text) {
+  const parts = text.split(/((?<![\w-])--[a-z][a-z-]*)/);
+  return parts.map((part, place) => (place % 2 ? make("span", { className: "option" }, part) : part)).filter((part) => part);
+}
+
 function glyph(place) {
   const svg = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");

@@ -111,7 +111,8 @@ function showGallery(keepPlace) {
     ? count(IMAGES.length, "image")
     : `${chosen.length.toLocaleString("en")} of ${count(IMAGES.length, "image")}`;
   byId("advice").hidden = !DATA.advice || chosen.length === 0 || chosen.some((i) => IMAGES[i].segments.length);
-  byId("advice").textContent = `Nothing was found in ${chosen.length === 1 ? "this image" : "these images"}. ${DATA.advice}`;
+  const where = chosen.length === 1 ? "this image" : "these images";
+  byId("advice").replaceChildren(...sentence(`Nothing was found in ${where}. ${DATA.advice}`));
   const rows = tileRows(chosen, width, tile, LEAST, tall);
   gallery.set(rows.length ? rows : [headingRow(() => ["No image passes the filters."])], keepPlace);
 }
@@ -161,7 +162,7 @@ function tile(index) {
 
 function describe(index) {
   const { name, picture, overlay, original, mask, score, segments, facts, emptyReason } = IMAGES[index];
-  const why = segments.length ? [] : [["reason", emptyReason], ["what to try", DATA.advice]].filter(([, text]) => text);
+  const why = segments.length ? [] : [["reason", emptyReason], ["what to try", sentence(DATA.advice)]].filter(([, text]) => text?.length);
   const found = segments.length ? segments : [NOTHING];
   const list = make("ul", { className: "found" }, ...found.map((place) => make("li", {}, swatch(place), nameOf(place))));
   const actions = mask ? [make("a", { href: mask, target: "_blank", rel: "noopener noreferrer" }, "Open the mask")] : [];
