@@ -22,7 +22,8 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """
     if not sys.stdout.isatty():
         for name, value in facts.items():
-            joined = _formatted(name, value) if isinstance(value, Mapping | list | tuple) else value
+            is_plain = isinstance(value, bool | int | float) or (isinstance(value, str) and value)
+            joined = value if is_plain else _formatted(name, value)
             sys.stdout.write(f"{name}\t{joined}\n")
         return
     table = Table.grid(padding=(0, 2))
@@ -54,4 +55,6 @@ def _formatted(name: str, value: Any) -> str:
         return ", ".join(f"{key}: {inner}" for key, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
+    if value is None or value == "":
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

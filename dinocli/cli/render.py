@@ -170,11 +170,23 @@ def _cell(text: str, max_width: int) -> Text:
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object with a schema number on stdout; NaN and infinity become null."""
+    """Print one JSON object with a schema number on stdout; what has no value is null: NaN, infinity, an empty text.
+
+    A recipe keeps its empty texts: TOML, in which it is written too, has no null.
+    """
     from dinocli.stored import json_safe  # loads pydantic
 
-    sys.stdout.write(json.dumps(json_safe({"schema": SCHEMA, **data}), ensure_ascii=False) + "\n")
+    result = {name: value if name == "recipe" else _without_empty(value) for name, value in data.items()}
+    sys.stdout.write(json.dumps(json_safe({"schema": SCHEMA, **result}), ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_empty(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_empty(inner) for inner in value]
+    return None if isinstance(value, str) and not value else value
 
 
 def show_rows(

@@ -156,7 +156,7 @@ def test_images_of_16_bits_are_embedded_grouped_and_shown(deep: Path, tmp_path: 
     done = warm("cluster", deep, *options, cwd=tmp_path)
     assert done.code == 0, done.err
     data = json.loads(done.out)
-    assert (data["images"], data["features"], data["weights"]) == (8, "", FOUR_BLOCKS)
+    assert (data["images"], data["features"], data["weights"]) == (8, None, FOUR_BLOCKS)
     assert (tmp_path / "clusters.csv").read_text().count("\n./") == 8
     shown = thumbnails(tmp_path / "report.html")
     assert len(shown) == 8
@@ -199,7 +199,7 @@ def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None
     before = sorted(tmp_path.iterdir())
     done = warm("cluster", feats, "--dry-run", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert done.out.startswith("images\t20\nwidth\t8\nmethod\tkmeans\nk\tNone\n")
+    assert done.out.startswith("images\t20\nwidth\t8\nmethod\tkmeans\nk\tauto\n")
     images = warm("cluster", deep, *RANDOM, "-k", "2", "--max-bad", "1", "-n", "--json", cwd=tmp_path)
     data = json.loads(images.out)
     assert (data["images"], data["width"], data["k"]) == (9, 64, 2)

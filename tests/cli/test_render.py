@@ -1,6 +1,7 @@
 """Tables on a terminal: long names do not push numbers out of sight."""
 
 import io
+import json
 
 import pytest
 from rich.cells import cell_len
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from dinocli.cli.evaluate import _show_table
 from dinocli.cli.facts import print_facts
-from dinocli.cli.render import text_table
+from dinocli.cli.render import print_json, text_table
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.text import wrap_words
@@ -84,6 +85,8 @@ def test_facts_are_words_on_a_terminal_and_tabs_in_a_pipe(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = {"peak_memory_bytes": 2_518_305_701, "grey": True, "dtypes": {"uint8": 64}, "gpus": [], "why": "a b " * 40}
+    print_facts({"tile": "", "k": None})
+    assert capsys.readouterr().out == "tile\tnone\nk\tnone\n"
     print_facts(facts)
     piped = capsys.readouterr().out.splitlines()
     assert piped[:4] == ["peak_memory_bytes\t2518305701", "grey\tTrue", "dtypes\tuint8: 64", "gpus\tnone"]
@@ -95,6 +98,16 @@ def test_facts_are_words_on_a_terminal_and_tabs_in_a_pipe(
     assert all(len(line) <= width for line in lines)
     assert len(lines) > 5
     assert {line[:13].strip() for line in lines[5:]} == {""}, "what follows stands below its beginning"
+
+
+def test_json_has_null_where_there_is_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"features": "", "rows": [{"label": "", "score": float("nan")}], "recipe": {"model": {"name": ""}}})
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": 1,
+        "features": None,
+        "rows": [{"label": None, "score": None}],
+        "recipe": {"model": {"name": ""}},
+    }
 
 
 def test_lines_of_a_terminal_break_between_words_and_never_in_a_path() -> None:

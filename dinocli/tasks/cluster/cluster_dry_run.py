@@ -46,7 +46,7 @@ def dry_run(
         "images": images,
         "width": width,
         "method": options.method,
-        "k": options.k or None,
+        "k": options.k or (None if options.method == "hdbscan" else "auto"),
         "seconds_embedding": embedding,
         "seconds_grouping": round(_seconds(options, images, width), 1),
         "memory_bytes": _BASE_BYTES + network + _bytes(options, images, width),

@@ -240,7 +240,7 @@ class ClusterResult:
         curve = [asdict(k_score) | {"score": k_score.score, "clear": k_score.clear} for k_score in self.curve]
         return asdict(self) | {
             "out": str(self.out),
-            "features": str(self.features or ""),
+            "features": str(self.features) if self.features else None,
             "root": str(self.root) if self.root else None,
             "files": [str(path) for path in self.files],
             "outliers": [{"path": name, "score": score} for name, score in self.outliers],
