@@ -174,6 +174,16 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     ]
 
 
+def blank_notes(samples: Sequence[ImageSample]) -> list[str]:
+    """Warn if every image has one value only: a shutter, a wrong channel or page, or a broken export."""
+    if not samples or any(image.low < image.high for image in samples):
+        return []
+    return [
+        f"all {len(samples)} sampled files are blank, such as {samples[0].name} ({samples[0].low:g} everywhere); look at "
+        "them, or read another --channels or --page"
+    ]
+
+
 def _other_range(file: str) -> str:
     return (
         "embed its images again with a --range that fits both"

@@ -9,6 +9,7 @@ from dinocli.config.preprocess import GREY_OR_RGB, Preprocess, range_text
 from dinocli.data.folder_notes import (
     absent_notes,
     alpha_notes,
+    blank_notes,
     channel_notes,
     clip_notes,
     float_notes,
@@ -142,6 +143,7 @@ def survey(
             *nodata_notes(samples, policy),
             *absent_notes(samples),
             *float_notes(samples, policy),
+            *blank_notes(samples),
             *narrow_notes(samples, policy, low, high),
             *uneven_notes(samples, policy, low, high),
             *mask_notes(samples),
@@ -177,6 +179,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
     return [
         *kind_notes(samples, p.source, file),
         *float_notes(samples, p.range_policy),
+        *blank_notes(samples),
         *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
         *clip_notes(same_kind, p, file),
         *mask_notes(samples),

@@ -352,3 +352,12 @@ def test_nodata_value_that_no_pixel_has_is_noted(tmp_path: Path) -> None:
     assert warning == "no pixel of 1 files has the value of --nodata -9999"
     deep(tmp_path, np.full((8, 8), 7, np.uint16) * np.arange(8, dtype=np.uint16))
     assert not any("--nodata 7" in warning for warning in survey_of(tmp_path, nodata=(7.0,)).warnings)
+
+
+def test_a_folder_of_blank_images_is_noted_and_one_blank_image_is_not(tmp_path: Path) -> None:
+    for name in "ab":
+        save(tmp_path / f"{name}.png", np.zeros((10, 10), np.uint8))
+    (warning,) = survey_of(tmp_path).warnings
+    assert re.match(r"all 2 sampled files are blank, such as ./[ab].png \(0 everywhere\)", warning)
+    save(tmp_path / "c.png", noise(10, 10))
+    assert not survey_of(tmp_path).warnings
