@@ -200,7 +200,9 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
     if not weights.get("source") or preprocess is None:
         raise WeightsError(f"{file.path} does not say which weights made it; embed again with `dinocli embed`")
     if weights["source"] == "none":
-        raise WeightsError(f"{file.path} was made with random weights, which were not kept; embed again, with --weights of a run or a file")
+        raise WeightsError(
+            f"{file.path} was made with random weights, which were not kept; embed again by those of a run or file"
+        )
     try:
         backbone, info, _ = load_backbone(
             weights["source"], weights["name"], pool=weights.get("pool", "timm"), in_chans=preprocess.in_chans

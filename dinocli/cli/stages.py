@@ -7,12 +7,13 @@ measures between two steps.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -31,6 +32,9 @@ LONG_BAR_MIN_WIDTH = 100
 
 MAX_NAME_WIDTH = 34
 """Width of stage names, cells."""
+
+PART_GAP = "  "
+"""Between the parts of a line."""
 
 MIN_RATE_SECONDS = 1.0
 """Age of a stage before its rate is shown: the first units wait for caches and compilers."""
@@ -73,6 +77,20 @@ class Stage:
         """Return the estimated seconds until the end; 0 if unknown."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate and self.total else 0.0
+
+
+class FittingParts:
+    """As many of the parts, most important first, as fit into the width of the column: none is cut."""
+
+    def __init__(self, parts: Iterable[str], style: str = "") -> None:
+        self._parts, self._style = [part for part in parts if part], style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        texts = [PART_GAP.join(self._parts[:number]) for number in range(len(self._parts) + 1)]
+        yield Text([text for text in texts if cell_len(text) <= options.max_width][-1], self._style, no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, max(1, cell_len(PART_GAP.join(self._parts))))
 
 
 class StageDisplay:
@@ -184,22 +202,24 @@ class StageDisplay:
         rate = f"{stage.rate(now):.3g}/s" if stage.rate(now) else ""
         remaining = "" if stage.ended else clock(stage.remaining(now), "about {} left")
         elapsed = f"{stage.elapsed(now, current=stage is self._current):.1f} s"
-        return "  ".join(part for part in [*(parts or [stage.work]), stage.detail, rate, elapsed, remaining] if part)
+        return PART_GAP.join(
+            part for part in [*(parts or [stage.work]), stage.detail, rate, elapsed, remaining] if part
+        )
 
     def table(self) -> Table:
         """Draw the current state of all stages."""
         with self._lock:
             now = time.monotonic()
             table = Table.grid(padding=(0, 1))
-            table.add_column()
-            # At 80 columns names and numbers stay whole; details are cut.
+            # At 80 columns names and numbers stay whole; details that do not fit are left out.
             name_width = max((cell_len(self._safe(stage.work)) for stage in self._stages.values()), default=0)
-            table.add_column(min_width=min(name_width, MAX_NAME_WIDTH))
+            for width in (None, min(name_width, MAX_NAME_WIDTH), None, None, None):  # mark, name, bar, count, elapsed
+                table.add_column(width=width, no_wrap=True)
             for stage in self._stages.values():
                 table.add_row(*self._row(stage, now))
             return table
 
-    def _row(self, stage: Stage, now: float) -> list[Text | Spinner | ProgressBar]:
+    def _row(self, stage: Stage, now: float) -> list[RenderableType]:
         current = stage is self._current
         mark: Text | Spinner = Text("✓" if stage.ended else " ", style="green")
         if current:
@@ -208,14 +228,14 @@ class StageDisplay:
         name = Text(self._safe(stage.work), style="dim" if stage.ended else "", no_wrap=True, overflow="ellipsis")
         count = f"{stage.done:,}/{stage.total:,}" if stage.total else ""
         if stage.ended:
-            detail = Text(self._safe(stage.detail), "dim", no_wrap=True, overflow="ellipsis")
+            detail = FittingParts(self._safe(stage.detail).split(PART_GAP), "dim")
             return [mark, name, Text(""), Text(count, style="dim"), elapsed, detail]
         narrow = self._console.width < LONG_BAR_MIN_WIDTH
         bar = ProgressBar(stage.total or None, stage.done, width=6 if narrow else 14, pulse=not stage.total)
         rate = f"{stage.rate(now):.{2 if narrow else 3}g}/s" if stage.rate(now) else ""
         remaining = clock(stage.remaining(now), "{} left")
-        status = "  ".join(part for part in (remaining, rate, self._safe(stage.detail)) if part)
-        return [mark, name, bar, Text(count), elapsed, Text(status, no_wrap=True, overflow="ellipsis")]
+        status = FittingParts((remaining, rate, *self._safe(stage.detail).split(PART_GAP)))
+        return [mark, name, bar, Text(count), elapsed, status]
 
 
 SPINNER = Spinner("dots")

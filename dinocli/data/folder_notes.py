@@ -179,8 +179,8 @@ def blank_notes(samples: Sequence[ImageSample]) -> list[str]:
     if not samples or any(image.low < image.high for image in samples):
         return []
     return [
-        f"all {len(samples)} sampled files are blank, such as {samples[0].name} ({samples[0].low:g} everywhere); look at "
-        "them, or read another --channels or --page"
+        f"all {len(samples)} sampled files are blank, such as {samples[0].name} ({samples[0].low:g} everywhere); look "
+        "at them, or read another --channels or --page"
     ]
 
 

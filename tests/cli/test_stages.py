@@ -125,6 +125,13 @@ def test_names_and_estimate_are_whole_at_80_columns(time: Clock) -> None:
     assert "surveying a sample of the images" in done
     assert all(word in present for word in ("training", "48/1,000", "60 s", "19:50 min left", "0.8/s"))
     assert len(present) <= 80
+    time.now += 9
+    display.update("training", 1000, 1000, "loss 5.123  H/lnK 0.18  46 img/s")
+    display.begin("probing", 0)
+    screen.truncate(0)
+    console.print(display.table())
+    parts = screen.getvalue().splitlines()[1].split("1,000/1,000")[1].split()
+    assert parts == ["69", "s", "loss", "5.123"], "what does not fit is left out, not cut"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, ""), (0.6, "1 s"), (99, "99 s"), (100, "1:40 min"), (7200, "2.0 h")])
