@@ -19,7 +19,7 @@ def same_costs(*_: object) -> Costs:
 
 
 FEW_PICTURES = {
-    "dinocli.tasks.train.manifest.SHEET_IMAGES": 1,
+    "dinocli.report.views_sheet.SHEET_IMAGES": 1,
     "dinocli.tasks.train.report_page.MIN_COMPARED_IMAGES": sys.maxsize,
 }
 """The views of one image; every folder is too small for start and adapted weights side by side."""

@@ -28,6 +28,9 @@ RESULT_FILES = (
 )
 """Files and folders of a result besides `segment.json`; all others belong to the user."""
 
+DETECTOR_RECORD = "detector.json"
+"""File by which a folder is a detector (`detector_folder`); named here, where no module loads torch."""
+
 READ_ADVICE = "segment the images again"
 
 

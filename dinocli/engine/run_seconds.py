@@ -1,5 +1,7 @@
 """Estimate of the time of a run, part by part, for `--minutes` and `--dry-run`."""
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,3 +131,24 @@ def mean_step(recipe: Recipe, costs: Costs) -> float:
     """Return the mean seconds of a step; a head warm-up that may end early is not counted."""
     share = 0.0 if recipe.optim.head_warmup_loss else float(recipe.optim.head_warmup)
     return share * costs.head_step + (1 - share) * costs.step
+
+
+def fit_steps(
+    seconds: float, planned: Recipe, with_steps: Callable[[int], Recipe], size: RunSize, costs: Costs
+) -> Recipe:
+    """Return the recipe with the maximum number of steps, at least 1, that fits into the given time.
+
+    Args:
+        seconds: Time for all parts of the run.
+        planned: Recipe resolved without a limit.
+        with_steps: Returns the resolved recipe for a number of steps.
+        size: Size of the dataset.
+        costs: Measured costs.
+    """
+    if run_seconds(planned, size, costs).total <= seconds:
+        return planned
+
+    def total(steps: int) -> float:
+        return run_seconds(with_steps(steps), size, costs).total
+
+    return with_steps(max(1, bisect_right(range(1, int(planned.run.steps)), seconds, key=total)))

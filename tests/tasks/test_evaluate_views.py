@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.view_features import SAMPLE, _check_images, embed_views
 from dinocli.errors import DataError
 from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.progress import ProgressReporter
@@ -24,7 +25,6 @@ from dinocli.quality.verdict import judge
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.evaluate import evaluate as evaluate_module
-from dinocli.tasks.evaluate.augmented_views import SAMPLE, _check_images, embed_views
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_inputs import _baseline
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions

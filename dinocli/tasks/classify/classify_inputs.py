@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
 from dinocli.data.labels import Labels, read_groups, read_labels
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -21,7 +22,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
 from dinocli.tasks.feature_inputs import (
-    check_comparable,
     embed_options,
     embed_temporarily,
     open_or_embed,

@@ -18,6 +18,7 @@ from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.outlier_scores import feature_distance, joined_outlier_score
 from dinocli.quality.stable_ids import stable_ids
+from dinocli.report.cluster_sheet import write_cluster_sheet
 from dinocli.tasks.cluster.cluster_inputs import missing_root, open_members
 from dinocli.tasks.cluster.cluster_options import (
     DRIFT,
@@ -29,7 +30,7 @@ from dinocli.tasks.cluster.cluster_options import (
     ClusterResult,
     thumbnail_folder,
 )
-from dinocli.tasks.cluster.cluster_page import write_page, write_sheet
+from dinocli.tasks.cluster.cluster_page import write_page
 from dinocli.tasks.cluster.cluster_tables import (
     read_ids,
     write_clusters,
@@ -164,7 +165,7 @@ def _write(
             path, root, tags = new(Path(options.coco)), str(members.root or ""), image_tags(findings)
             write_image_coco(path, root, members.names, tags, boxes=members.boxes, reporter=reporter)
         if options.sheet:
-            write_sheet(new(Path(options.sheet)), members, findings.groups.grouping)
+            write_cluster_sheet(new(Path(options.sheet)), members, findings.groups.grouping)
         if options.page and (options.report or members.root):
             done.append(options.page)
             write_page(options.page, files, members, findings, outcome, reporter, options.seed)

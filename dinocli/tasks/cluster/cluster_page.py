@@ -1,4 +1,4 @@
-"""HTML page of `cluster` with the map of all images, and contact sheet."""
+"""HTML page of `cluster` with the map of all images."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,15 @@ import numpy as np
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
-from dinocli.files import named_errors, write_atomic
+from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
-from dinocli.quality.grouping import NO_CLUSTER, Grouping
+from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
-from dinocli.report.sheet import sheet_png
 from dinocli.report.thumbnails import SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
@@ -32,8 +31,6 @@ NEIGHBOURS = 8
 """Most similar images that the page shows beside an image."""
 
 _QUERIES = 2000  # images per nearest-neighbour search; a few hundred MiB
-
-_SHEET_GROUPS, _SHEET_TYPICAL, _SHEET_BORDER = 24, 5, 3
 
 
 def write_page(
@@ -88,26 +85,6 @@ def write_page(
         notes=_notes(outcome, len(rows), len(shown)),
     )
     write_map_page(files.new(path), page)
-
-
-def write_sheet(path: Path, members: FeatureFile, grouping: Grouping) -> None:
-    """Write a PNG with one row per group: the most typical images, then those at its border."""
-    groups = range(min(len(grouping.sizes_K), _SHEET_GROUPS))
-    chosen = [_typical_and_border(grouping, group) for group in groups]
-    small = Thumbnails(members, 128).small([row for line in chosen for row in line])
-    pictures = [[next(small) for _ in line] for line in chosen]
-    columns = max(map(len, pictures), default=0)
-    typical = ["medoid", *(["typical"] * (_SHEET_TYPICAL - 1)), *(["border"] * _SHEET_BORDER)]
-    names = [f"{group}: {grouping.sizes_K[group]:,}" for group in groups]
-    write_atomic(path, sheet_png(pictures, column_labels=typical[:columns], row_labels=names))
-
-
-def _typical_and_border(grouping: Grouping, group: int) -> list[int]:
-    members = np.flatnonzero(grouping.label_N == group)
-    typical = members[np.argsort(grouping.distance_N[members], kind="stable")][:_SHEET_TYPICAL].tolist()
-    rest = members[~np.isin(members, typical)]
-    border = rest[np.argsort(grouping.margin_N[rest], kind="stable")][:_SHEET_BORDER].tolist()
-    return [int(row) for row in [*typical, *border]]
 
 
 def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
@@ -13,7 +14,6 @@ from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import members_of
 from dinocli.tasks.cluster.image_checks import measure_images
-from dinocli.tasks.feature_inputs import check_comparable
 
 _MIN_IMAGES = 10  # per batch, to compare appearance
 

@@ -136,8 +136,8 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     Returns:
         Rows; the verdict, None without a baseline; and sentences on what is missing.
     """
+    from dinocli.artifacts.view_features import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
     from dinocli.engine.device import pick_device  # loads torch, which scores of existing features do not need
-    from dinocli.tasks.evaluate.augmented_views import SAMPLE, SAMPLE_ELSEWHERE, ViewFeatures, embed_views
 
     options, device = context.options, pick_device(context.options.device)
     chosen = context.sample(SAMPLE.get(device.type, SAMPLE_ELSEWHERE))

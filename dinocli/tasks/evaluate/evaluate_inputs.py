@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dinocli.artifacts.compared_features import ComparedFeatures
+from dinocli.artifacts.feature_differences import READ_PARTS, differences
 from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
 from dinocli.data.labels import read_groups, read_labels
@@ -20,8 +21,6 @@ from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from dinocli.tasks.feature_inputs import (
-    READ_PARTS,
-    differing_reading,
     embed_options,
     embed_temporarily,
     is_features,
@@ -54,7 +53,9 @@ def open_sides(
     if not options.baseline:
         return ComparedFeatures(title, features, finite_N), None, notes
     base = _baseline(options, features, reporter)
-    _warn_of_differences(features, base, reporter)
+    if differing := differences(features, base):
+        words = "the weights alone do not make the difference"
+        reporter.warn(f"features and baseline were made with different {', '.join(differing)}: {words}")
     rows_N, base_N, how = pair_rows(features, finite_N, base, base.finite_rows())
     if len(rows_N) < 2:
         raise DataError(f"{title} and {options.baseline} have {len(rows_N)} images in common; embed the same images")
@@ -131,18 +132,6 @@ def _reading(options: EvaluateOptions, features: FeatureFile) -> ReadOptions:
         as_features["range"] = range_option(stored)
     defaults = ReadOptions()
     return replace(read, **{k: v for k, v in as_features.items() if v and getattr(read, k) == getattr(defaults, k)})
-
-
-def _warn_of_differences(features: FeatureFile, base: FeatureFile, reporter: ProgressReporter) -> None:
-    """Warn if more than the weights differs between the two, as far as both are recorded."""
-    kinds = list(dict.fromkeys(file.meta.get("tokens") for file in (features, base) if file.meta))
-    differing = [f"--tokens {' and '.join(map(str, kinds))}"] if len(kinds) > 1 else []
-    one, other = features.preprocess(), base.preprocess()
-    if one and other:
-        differing += differing_reading(one, other)
-    if differing:
-        words = "the weights alone do not make the difference"
-        reporter.warn(f"features and baseline were made with different {', '.join(differing)}: {words}")
 
 
 def _may_be_weights(text: str) -> bool:

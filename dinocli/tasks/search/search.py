@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dinocli.artifacts.default_features import default_features
+from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
@@ -24,7 +25,7 @@ from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from dinocli.quality.whitening import fit_whitening
 from dinocli.report.search_sheet import Hit, Query, write_sheet
-from dinocli.tasks.feature_inputs import check_comparable, is_features
+from dinocli.tasks.feature_inputs import is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
 
 UNLIKE_WEIGHT = 0.5

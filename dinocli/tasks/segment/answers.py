@@ -40,20 +40,20 @@ class Answers:
     def __init__(self, options: SegmentOptions, reporter: ProgressReporter) -> None:
         if options.groups and not is_folder_spec(options.groups):
             raise UsageError(f"--groups {options.groups}: without --out it is folder or folder:N; a CSV needs --out")
-        detector = open_detector(options)
-        self._options, self._fitted = detector.options, detector.fitted
-        model = load(detector.options.weights, device=options.device)
+        detector, self._options = open_detector(options)
+        self._fitted = detector.fitted
+        model = load(detector.backbone, device=options.device)
         assert model.info is not None
         reporter.line(f"{model.info.describe()}, detector {detector.folder}")
-        if detector.options.stride:
-            model.backbone.set_stride(detector.options.stride)
+        if self._options.stride:
+            model.backbone.set_stride(self._options.stride)
         self._extractor = FeatureExtraction(
             model.backbone,
             model.preprocess,
             self._fitted.feature_kind,
             model.device,
-            detector.options.canvas_side,
-            parse_tiling(detector.options.tile),
+            self._options.canvas_side,
+            parse_tiling(self._options.tile),
             autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
         self._groups: dict[str, tuple[float, bool]] = {}

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dinocli.artifacts.detector_folder import Detector
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import thread_count
@@ -28,7 +29,7 @@ from dinocli.segmentation.sample import Sample
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
-from dinocli.tasks.segment.detector import open_detector, save_detector
+from dinocli.tasks.segment.detector import keep_detector, open_detector
 from dinocli.tasks.segment.segment_options import SIZE, MethodUsed, SegmentOptions
 from dinocli.tasks.segment.segment_plan import SegmentPlan
 
@@ -55,9 +56,10 @@ class FreshMaps:
     def __init__(
         self, options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None, method: Method | None = None
     ) -> None:
-        self._detector = open_detector(options) if options.detector else None
+        opened: tuple[Detector | None, SegmentOptions] = open_detector(options) if options.detector else (None, options)
+        self._detector, self.options = opened
         options.check_detector()
-        self.options = options = self._detector.options if self._detector else options
+        options = self.options
         self._reporter, self._method = reporter, method
         self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)
         if options.stride:
@@ -131,7 +133,7 @@ class FreshMaps:
                 f"{name.replace('_', ' ')}: {value if isinstance(value, str) else format(value, '.4g')}"
             )
         if self.options.save_detector:
-            save_detector(self.options, self.context, used.name, fitted)
+            keep_detector(self.options, self.context, used.name, fitted)
             self._reporter.line(f"detector {self.options.save_detector}")
         return self._planned(extractor, replace(used, parameters={**facts, **fitted.parameters}), fitted, warning)
 

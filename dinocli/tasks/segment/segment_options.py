@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinocli.artifacts.mask_folder import RESULT_FILES, MaskFolder
+from dinocli.artifacts.mask_folder import DETECTOR_RECORD, RESULT_FILES, MaskFolder
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 SIZE = 480
 """Shorter side of the canvas, pixels, as in DINO's scripts: a grid of 30 cells with patches of 16 px."""
-
-DETECTOR_RECORD = "detector.json"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 import gc
 import math
-from bisect import bisect_right
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +15,7 @@ from dinocli.data.labels import Labels
 from dinocli.data.loader import Batch
 from dinocli.engine.compilation import choose_compile
 from dinocli.engine.distributed import from_main
-from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, run_seconds
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, fit_steps, run_seconds
 from dinocli.engine.step import Learner, train_step
 from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
@@ -66,27 +64,6 @@ def labelled_images(labels: Labels, limit: int = MAX_LABELLED_IMAGES) -> list[in
     with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
     drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:limit].tolist()
     return drawn
-
-
-def fit_steps(
-    seconds: float, planned: Recipe, with_steps: Callable[[int], Recipe], size: RunSize, costs: Costs
-) -> Recipe:
-    """Return the recipe with the maximum number of steps, at least 1, that fits into the given time.
-
-    Args:
-        seconds: Time for all parts of the run.
-        planned: Recipe resolved without a limit.
-        with_steps: Returns the resolved recipe for a number of steps.
-        size: Size of the dataset.
-        costs: Measured costs.
-    """
-    if run_seconds(planned, size, costs).total <= seconds:
-        return planned
-
-    def total(steps: int) -> float:
-        return run_seconds(with_steps(steps), size, costs).total
-
-    return with_steps(max(1, bisect_right(range(1, int(planned.run.steps)), seconds, key=total)))
 
 
 def labels_within(minutes: float, labelled: list[int], costs: Costs) -> list[int]:

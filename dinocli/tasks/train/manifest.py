@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dinocli.artifacts.run_folder import ENDED, RunFolder
@@ -13,19 +12,16 @@ from dinocli.config.installed_packages import versions_used
 from dinocli.config.load import checked, differences, to_toml, with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.bad_images import write_bad
-from dinocli.data.canvas import rgb
 from dinocli.data.image_list import ImageList
 from dinocli.data.loader import Loader
 from dinocli.engine.step import Learner
 from dinocli.errors import UsageError
 from dinocli.files import write_atomic
-from dinocli.report.sheet import sheet_png
+from dinocli.report.views_sheet import views_sheet
 from dinocli.tasks.inputs import absolute_input
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
-
-SHEET_IMAGES = 8
 
 NEUTRAL_SETTINGS = ("data.cache", "data.workers", "run.save_every", "run.save_minutes", "run.log_every", "run.track")
 """Settings that do not change results: a resumed run uses their current values."""
@@ -71,28 +67,11 @@ def begin_folder(
     """Write the files before the first step; run.json last, because it marks the run as resumable."""
     folder.clear()
     folder.checkpoints.mkdir(parents=True)
-    _views_sheet(folder, learner, loader)
+    write_atomic(folder.views, views_sheet(learner.multicrop, loader))
     if context.store.bad:
         write_bad(folder.bad, context.store.bad)
     write_atomic(folder.recipe, to_toml(plan.recipe))
     folder.write(manifest)
-
-
-def _views_sheet(folder: RunFolder, learner: Learner, loader: Loader) -> None:
-    """Draw a contact sheet of a few images, evenly spread over the dataset, each with its augmented views."""
-    count = len(loader.store)
-    chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(SHEET_IMAGES, count))})
-    (batch,) = loader.batches(chosen, len(chosen))
-    views = learner.multicrop.preview(batch.pixels_BCHW, batch.sizes_B2, batch.rows, step=0)
-    words = learner.multicrop.describe(batch.sizes_B2.cpu(), batch.rows, step=0)
-    columns = ["image", "global 1", "global 2", *(f"local {number + 1}" for number in range(len(views) - 2))]
-    canvases = zip(batch.pixels_BCHW.cpu().numpy(), batch.sizes_B2.tolist(), strict=True)
-    whole = [rgb(canvas_CHW[:, :height, :width]) for canvas_CHW, (height, width) in canvases]
-    rows = [[whole[row], *(rgb(view[row]) for view in views)] for row in range(len(batch.rows))]
-    captions = [["", *(view[row] for view in words)] for row in range(len(batch.rows))]
-    labels = [loader.store.names[image] for image in batch.rows]
-    png = sheet_png(rows, column_labels=columns, row_labels=labels, captions=captions)
-    write_atomic(folder.views, png)
 
 
 def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:

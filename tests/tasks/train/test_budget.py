@@ -4,8 +4,8 @@ import pytest
 
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
-from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, initialize_forwards, run_seconds
-from dinocli.tasks.train.budget import fit_steps, labelled_images, labels_within
+from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, fit_steps, initialize_forwards, run_seconds
+from dinocli.tasks.train.budget import labelled_images, labels_within
 from tests.engine.learners import tiny_recipe
 
 COSTS = Costs(head_step=1.0, step=2.0, forward=0.1, probe_image=0.3)
