@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dinocli.quality.knn import group_numbers
+
 Statistic = Literal["balanced accuracy", "macro F1"]
 DRAWS, PAIRED_DRAWS = 1000, 2000
 """Default numbers of bootstrap samples: of scores, and of differences, whose interval is compared with 0."""
@@ -109,7 +111,7 @@ def paired_bootstrap(
     if start_N.shape != end_N.shape or start_N.size == 0:
         raise ValueError(f"paired values need the same number, at least 1: {start_N.shape} and {end_N.shape}")
     change_N = end_N.astype(np.float64) - start_N.astype(np.float64)
-    unit_N = _units(len(change_N), groups_N)
+    unit_N = group_numbers(len(change_N), groups_N)
     sums_U, sizes_U = np.bincount(unit_N, change_N), np.bincount(unit_N)
     interval = bootstrap(lambda w_U: float(w_U @ sums_U / (w_U @ sizes_U)), len(sums_U), draws=draws, seed=seed)
     return Difference(float(change_N.mean()), interval.low, interval.high)
@@ -140,7 +142,7 @@ def bootstrap_predictions(
     """
     names, code = np.unique(np.concatenate([labels_N, start_N, end_N]), return_inverse=True)
     combinations_K3, combination_N = np.unique(code.reshape(3, -1).T, axis=0, return_inverse=True)
-    unit_N = _units(len(combination_N), groups_N)
+    unit_N = group_numbers(len(combination_N), groups_N)
     drawn = (counts_U[unit_N] for counts_U in resampled_counts(int(unit_N.max()) + 1, PAIRED_DRAWS, seed=0))
     counts_SK = np.stack([np.bincount(combination_N, weights_N, len(combinations_K3)) for weights_N in drawn])
 
@@ -153,9 +155,10 @@ def bootstrap_predictions(
     return Difference(float(change(np.bincount(combination_N)[None])[0]), *_percentiles(change(counts_SK)))
 
 
-def _units(images: int, groups_N: NDArray[Any] | None) -> NDArray[np.intp]:
-    """Return the unit of each image, numbered from 0."""
-    return np.arange(images) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+def finite_mean(values_N: NDArray[np.floating]) -> float:
+    """Return the mean of the finite values; NaN if there are none."""
+    finite = values_N[np.isfinite(values_N)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _percentiles(values_S: ArrayLike) -> tuple[float, float]:

@@ -55,12 +55,6 @@ def defect_few_shot(
     return share_N
 
 
-def mean_accuracy(share_N: NDArray[np.floating]) -> float:
-    """Return the mean of the values of `defect_few_shot`; NaN where no image was tested."""
-    tested = share_N[np.isfinite(share_N)]
-    return float(tested.mean()) if len(tested) else float("nan")
-
-
 def _one_kind(clean_nD: NDArray[np.floating], defect_nD: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
     """Return accuracy plus influence of each image for one kind of defect, (n,)."""
     shots, random = min(SHOTS, len(clean_nD) - 1), np.random.default_rng(seed)

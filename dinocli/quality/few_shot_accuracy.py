@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import unit_rows
-from dinocli.quality.knn import gallery_and_queries
+from dinocli.quality.knn import gallery_and_queries, group_numbers
 
 
 def few_shot(
@@ -43,7 +43,7 @@ def few_shot(
     Source: Snell et al. 2017, arXiv:1703.05175 (nearest class mean); cosine instead of squared distance.
     """
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
-    group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    group_N = group_numbers(len(class_N), groups_N)
     gallery, query = gallery_and_queries(len(class_N), learn_N)
     taken_G = np.zeros(int(group_N.max(initial=-1)) + 1, bool)
     units_ND = unit_rows(features_ND)

@@ -61,7 +61,7 @@ def knn_votes(
     """
     count = len(features_ND)
     classes_C, class_N = np.unique(labels_N, return_inverse=True)
-    group_N = np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    group_N = group_numbers(count, groups_N)
     if count == 0 or (group_N == group_N[0]).all():
         raise DataError(f"all {count} labelled images are in one group; k-NN needs at least two groups (or images)")
     gallery_G, query_Q = gallery_and_queries(count, learn_N)
@@ -92,6 +92,11 @@ def _votes(
     votes_RC = np.zeros((len(cosine_Rk), classes))
     np.add.at(votes_RC, (np.arange(len(cosine_Rk))[:, None], class_Rk), weight_Rk)
     return votes_RC
+
+
+def group_numbers(count: int, groups_N: NDArray[Any] | None) -> NDArray[np.intp]:
+    """Return the number of the group of each of `count` images; without groups every image is its own."""
+    return np.arange(count) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
 
 
 def gallery_and_queries(count: int, learn_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
+from dinocli.quality.bootstrap import finite_mean
 from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.kmeans import nearest, unit_kmeans
 from dinocli.quality.knn import accuracy, balanced_accuracy, knn_votes, macro_f1
@@ -118,20 +119,18 @@ def _few_shots(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) 
             seed=seed,
         )
         name = f"{shots} labelled image{'s' * (shots > 1)} a class, accuracy"
-        scores.append(Score(f"few_shot_{shots}", name, _mean(share), "higher", share))
+        scores.append(Score(f"few_shot_{shots}", name, finite_mean(share), "higher", share))
     return scores
 
 
 def _retrieval(features_TD: NDArray[np.floating], truth: LabelSplit) -> list[Score]:
-    ranking = rank_classes(
+    average, precision = rank_classes(
         features_TD, truth.labels_T, first=PRECISION_AT, groups_N=truth.groups_T, learn_N=truth.learn_T
     )
-    average, precision = ranking
+    name = f"retrieval precision@{PRECISION_AT}"
     return [
-        Score("retrieval_map", "retrieval mAP", _mean(average), "higher", average),
-        Score(
-            f"retrieval_p{PRECISION_AT}", f"retrieval precision@{PRECISION_AT}", _mean(precision), "higher", precision
-        ),
+        Score("retrieval_map", "retrieval mAP", finite_mean(average), "higher", average),
+        Score(f"retrieval_p{PRECISION_AT}", name, finite_mean(precision), "higher", precision),
     ]
 
 
@@ -152,8 +151,3 @@ def _clusters(features_TD: NDArray[np.floating], truth: LabelSplit, seed: int) -
 
 def _right(labels: NDArray[np.str_], predicted: NDArray[np.str_]) -> NDArray[np.float64]:
     return np.asarray(labels == predicted, np.float64)
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")

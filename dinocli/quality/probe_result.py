@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinocli.quality.bootstrap import finite_mean
 from dinocli.quality.crop_quadrant_retrieval import crop_quadrant_retrieval
-from dinocli.quality.defect_few_shot import defect_few_shot, mean_accuracy
+from dinocli.quality.defect_few_shot import defect_few_shot
 from dinocli.quality.scores import alpha_req, augmentation_retrieval, feature_std, linear_cka, rankme
 
 Features = NDArray[np.float32]
@@ -80,12 +81,12 @@ class ProbeResult:
     @property
     def defect_score(self) -> float:
         """Mean synthetic-defect few-shot accuracy; NaN if it was not measured."""
-        return mean_accuracy(self.defects_N)
+        return finite_mean(self.defects_N)
 
     @property
     def rare_defect_score(self) -> float:
         """The same with `pooled+rare`."""
-        return mean_accuracy(self.rare_defects_N)
+        return finite_mean(self.rare_defects_N)
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON-like data for a checkpoint."""

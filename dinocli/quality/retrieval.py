@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.quality.cosine import similarity_blocks, unit_rows
-from dinocli.quality.knn import gallery_and_queries
+from dinocli.quality.knn import gallery_and_queries, group_numbers
 
 
 class Ranking(NamedTuple):
@@ -48,7 +48,7 @@ def rank_classes(
     Source: Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4.
     """
     class_N = np.unique(labels_N, return_inverse=True)[1]
-    group_N = np.arange(len(class_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    group_N = group_numbers(len(class_N), groups_N)
     gallery_G, query_Q = gallery_and_queries(len(class_N), learn_N)
     units_ND = unit_rows(features_ND).astype(np.float32)
     average_Q, precision_Q = np.empty(len(query_Q)), np.empty(len(query_Q))

@@ -65,12 +65,18 @@ class Propagation:
         return self
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Label the next frame; the first frame gets the label fractions of its patches."""
+        """Label the next frame; the first frame gets the label fractions of its patches.
+
+        Raises:
+            DataError: The frame has another grid than the first one.
+        """
         norm_hw1 = np.linalg.norm(grid.values_hwD, axis=-1, keepdims=True)
         features_hwD = grid.values_hwD / np.maximum(norm_hw1, 1e-12)
         if self._first is None:
             labels_hwK = label_fractions(self.first_HW, [0, *self._values], features_hwD.shape[:2])
             self._first = _Frame(features_hwD, labels_hwK)
+        elif features_hwD.shape != self._first.features_hwD.shape:
+            raise DataError("--propagate needs frames of one size, and one differs from the first: leave it out")
         else:
             labels_hwK = propagate_labels(features_hwD, [self._first, *self._context])
             self._context.append(_Frame(features_hwD, labels_hwK))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinocli.quality.defect_few_shot import defect_few_shot, mean_accuracy
+from dinocli.quality.bootstrap import finite_mean
+from dinocli.quality.defect_few_shot import defect_few_shot
 
 Features = NDArray[np.float32]
 
@@ -17,9 +18,9 @@ def features(strength: float, count: int = 80, width: int = 16) -> tuple[Feature
 
 
 def test_a_strong_defect_is_found_and_without_one_accuracy_is_chance() -> None:
-    assert mean_accuracy(defect_few_shot(*features(3.0))) > 0.95
-    assert mean_accuracy(defect_few_shot(*features(0.0))) == pytest.approx(0.5, abs=0.05)
-    middle = mean_accuracy(defect_few_shot(*features(0.5)))
+    assert finite_mean(defect_few_shot(*features(3.0))) > 0.95
+    assert finite_mean(defect_few_shot(*features(0.0))) == pytest.approx(0.5, abs=0.05)
+    middle = finite_mean(defect_few_shot(*features(0.5)))
     assert 0.6 < middle < 0.95
 
 
@@ -27,7 +28,7 @@ def test_each_kind_is_learnt_by_itself() -> None:
     """Two kinds with opposite directions cancel in a common mean, but not in one mean per kind."""
     clean, flawed, kind = features(0.0)
     flawed[:, 0] += np.where(kind, 12, -12)
-    assert mean_accuracy(defect_few_shot(clean, flawed, kind)) > 0.95
+    assert finite_mean(defect_few_shot(clean, flawed, kind)) > 0.95
 
 
 def test_there_is_a_value_for_each_image_and_none_for_a_kind_of_one() -> None:
@@ -37,7 +38,7 @@ def test_there_is_a_value_for_each_image_and_none_for_a_kind_of_one() -> None:
     assert share.shape == (41,)
     assert np.flatnonzero(np.isnan(share)).tolist() == [7]
     assert ((share[np.isfinite(share)] > -0.5) & (share[np.isfinite(share)] < 1.5)).all()
-    assert np.isnan(mean_accuracy(np.full(3, np.nan)))
+    assert np.isnan(finite_mean(np.full(3, np.nan)))
 
 
 def test_the_mean_is_the_share_of_right_answers() -> None:
@@ -52,7 +53,7 @@ def test_the_mean_is_the_share_of_right_answers() -> None:
         side = means[1] / np.linalg.norm(means[1]) - means[0] / np.linalg.norm(means[0])
         test = np.setdiff1d(rows, [*sound, *ill])
         right.append(((units[0][test] @ side <= 0).mean() + (units[1][test] @ side > 0).mean()) / 2)
-    assert mean_accuracy(defect_few_shot(clean, flawed, kind)) == pytest.approx(np.mean(right), abs=0.01)
+    assert finite_mean(defect_few_shot(clean, flawed, kind)) == pytest.approx(np.mean(right), abs=0.01)
 
 
 def test_the_spread_of_the_values_is_that_of_other_images() -> None:

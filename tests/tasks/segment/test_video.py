@@ -13,11 +13,13 @@ from dinocli.data.read import Reader
 from dinocli.data.video import unpack
 from dinocli.errors import DataError
 from dinocli.segmentation import propagate as module
+from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.output_names import natural_order
 from dinocli.segmentation.propagate import (
     NEIGHBOURS,
     RADIUS,
     TEMPERATURE,
+    Propagation,
     _Frame,
     first_labels,
     label_fractions,
@@ -114,6 +116,13 @@ def test_a_moving_square_is_followed(tmp_path: Path) -> None:
     overlaps = [iou(mask, square(number)) for number, mask in enumerate(found)]
     assert min(overlaps) > 0.85, overlaps
     assert iou(found[0], square(9)) < 0.1  # had it stayed where it was
+
+
+def test_frames_of_several_sizes_are_refused() -> None:
+    fitted = Propagation(np.ones((32, 32), np.int64)).fit([])
+    fitted.apply(FeatureGrid(np.ones((4, 4, 3), np.float32)))
+    with pytest.raises(DataError, match="needs frames of one size"):
+        fitted.apply(FeatureGrid(np.ones((4, 5, 3), np.float32)))
 
 
 def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
