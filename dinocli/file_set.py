@@ -46,7 +46,7 @@ def claimed(*files: Path, folder: Path | None = None) -> Iterator[None]:
             try:
                 held.enter_context(locked(lock, output))
             except BlockingIOError as busy:
-                raise UsageError(f"{output} {busy.strerror}; wait for it, or choose another --out") from None
+                raise UsageError(f"{output} {busy.strerror}; wait for it, or write elsewhere") from None
         for file in files:
             recover(file)
         for parent in dict.fromkeys(lock.parent for lock in locks):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, options_of, terminal_options
 
 if TYPE_CHECKING:
+    from dinocli.cli.render import Terminal
     from dinocli.tasks.search.search_options import SearchResult
 
 EPILOG = examples(
@@ -68,18 +70,25 @@ def search(
     file was, or refused.
     """
     with terminal:
-        from dinocli.cli.render import print_json, print_rows, print_table
-
         options = options_of(dinocli.SearchOptions, locals(), box=_box(box) if box else None)
         result = dinocli.search(options, terminal, sys.stdin.buffer)
     if sheet:
         terminal.ending([sheet], [])
+    show_found(terminal, result)
+
+
+def show_found(terminal: "Terminal", result: "SearchResult") -> None:
+    """Show a table on a terminal, with paths from the working folder; in a pipe whole paths, tab-separated."""
+    from dinocli.cli.render import print_json, print_rows, print_table
+
     if terminal.as_json:
         print_json(result.to_dict())
         return
     lines = list(_lines(result))
     if sys.stdout.isatty() and lines:
-        print_table(["query", "rank", "cosine", "path", "tile"][: len(lines[0])], lines, numbers=0)
+        here = f"{Path.cwd()}/"  # short paths stay whole
+        shown = [[cell.removeprefix(here) for cell in line] for line in lines]
+        print_table(["query", "rank", "cosine", "path", "tile"][: len(lines[0])], shown, numbers=0)
     else:
         print_rows(lines)
 

@@ -2,18 +2,23 @@
 
 import io
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from dinocli.cli.evaluate import _show_table
 from dinocli.cli.facts import print_facts
-from dinocli.cli.render import print_json, text_table
+from dinocli.cli.render import Terminal, print_json, text_table
+from dinocli.cli.search import show_found
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
+from dinocli.report.search_sheet import Hit, Query
 from dinocli.report.text import wrap_words
 from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
+from dinocli.tasks.search.search_options import SearchResult
 
 LONG = "./line3/" + "x" * 190 + "_0815.png"
 
@@ -98,6 +103,21 @@ def test_facts_are_words_on_a_terminal_and_tabs_in_a_pipe(
     assert all(len(line) <= width for line in lines)
     assert len(lines) > 5
     assert {line[:13].strip() for line in lines[5:]} == {""}, "what follows stands below its beginning"
+
+
+def test_paths_of_found_images_stay_whole_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "photographs/line/pitted_surface_103.jpg"
+    query, hit = Query("lines/query_103.jpg", None, -1, np.zeros(1)), Hit(1, path.name, path, None, 0.5)
+    result = SearchResult(tmp_path / "f.npy", "", [(query, [hit])])
+    show_found(Terminal(), result)
+    assert capsys.readouterr().out.split("\t")[-1] == f"{path}\n", "whole for other programs"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_found(Terminal(), result)
+    assert f" {path.relative_to(tmp_path)}\n" in capsys.readouterr().out
 
 
 def test_json_has_null_where_there_is_no_value(capsys: pytest.CaptureFixture[str]) -> None:
