@@ -20,7 +20,7 @@ from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
-from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, grouped, input_size, squares, squashed
+from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, input_size, inputs_by_size, squashed
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, compute_features, eval_mode, extract, l2_normalized, one_behind
@@ -119,9 +119,8 @@ class FeatureModel:
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
             canvases = [self._canvas(place, image, box) for place, image in batch]
-            for group in grouped(canvases):
-                inputs_BCHW = squares([canvases[member] for member in group], self.preprocess, self.device)
-                yield [batch[member][0] for member in group], inputs_BCHW
+            for members, inputs_BCHW in inputs_by_size(canvases, self.preprocess, self.device):
+                yield [batch[member][0] for member in members], inputs_BCHW
 
     def _canvas(self, place: int, image: ImageLike, box: Box | None = None) -> Canvas:
         side = self.preprocess.size

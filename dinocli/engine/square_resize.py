@@ -84,12 +84,15 @@ def squashed(canvas: Canvas, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.clip(square, 0, 1, out=square)
 
 
-def grouped(canvases: list[Canvas]) -> list[list[int]]:
-    """Return groups of indices of canvases that can be batched: resized ones by shape, all others together."""
+def inputs_by_size(
+    canvases: Sequence[Canvas], preprocess: Preprocess, device: torch.device
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the indices and `squares` of canvases that can be batched: resized ones by shape, all others together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, canvas in enumerate(canvases):
         groups.setdefault(canvas.shape if canvas.dtype == np.float32 else (), []).append(place)
-    return list(groups.values())
+    for places in groups.values():
+        yield places, squares([canvases[place] for place in places], preprocess, device)
 
 
 def aspect_size(height: int, width: int, side: int, cell: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from dinocli.data.region_of_interest import NO_BOX, Box
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
-from dinocli.engine.square_resize import grouped, squares
+from dinocli.engine.square_resize import inputs_by_size
 from dinocli.errors import Interrupted
 from dinocli.models.features import compute_features, l2_normalized, one_behind
 from dinocli.report.text import byte_size
@@ -122,11 +122,11 @@ def row_batches(
 
     def submitted() -> Iterator[tuple[Batch, list[tuple[list[int], Tensor]]]]:
         for batch in image_batches.batches(first, options.batch_size):
-            read = [(piece.image, piece.canvas) for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
+            canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
             groups = []
-            for places in grouped([canvas for _, canvas in read]):
-                x_bCHW = squares([read[place][1] for place in places], context.preprocess, context.device)
-                image_b = context.tokens.numbers([names[read[place][0]] for place in places])
+            for places, x_bCHW in inputs_by_size(canvases, context.preprocess, context.device):
+                image_b = context.tokens.numbers([names[images[place]] for place in places])
                 features = compute_features(
                     context.backbone, x_bCHW, autocast=context.autocast, tokens=context.tokens, image_b=image_b
                 )

@@ -14,7 +14,7 @@ from dinocli.artifacts.feature_model import inside_of
 from dinocli.engine.image_batches import ImageBatches
 from dinocli.engine.rare_features import MAX_MAP_BYTES, SAMPLE, RareFeatures, RareFit
 from dinocli.engine.signals import Signals
-from dinocli.engine.square_resize import grouped, squares
+from dinocli.engine.square_resize import inputs_by_size
 from dinocli.errors import DataError, Interrupted
 from dinocli.models.features import eval_mode
 from dinocli.models.rarity_maps import rarity_maps
@@ -46,8 +46,7 @@ def fit_rare(context: EmbedContext, image_batches: ImageBatches) -> tuple[RareFe
         for done, batch in enumerate(sample.batches(0, options.batch_size), 1):
             images = [piece.image for piece in batch if isinstance(piece.canvas, np.ndarray)]
             canvases = [piece.canvas for piece in batch if isinstance(piece.canvas, np.ndarray)]
-            for places in grouped(canvases):
-                x_BCHW = squares([canvases[place] for place in places], context.preprocess, context.device)
+            for places, x_BCHW in inputs_by_size(canvases, context.preprocess, context.device):
                 with torch.autocast(context.device.type, dtype=context.autocast, enabled=context.autocast is not None):
                     pooled_BD, maps = rarity_maps(context.backbone, x_BCHW, inside_HW)
                 fit.add(pooled_BD, maps, [names[images[place]] for place in places])
