@@ -67,6 +67,14 @@ def group_by_labels(rows: NormalizedFeatures, label_N: NDArray[np.intp]) -> Grou
     return _ordered(_assign(rows, _means(rows, label_N, len(used_K)), label_N), label_N)
 
 
+def without_small_groups(rows: NormalizedFeatures, grouping: Grouping, least: int) -> Grouping:
+    """Dissolve groups of fewer than `least` images; these images are then in no group."""
+    if not grouping.sizes_K or min(grouping.sizes_K) >= least:
+        return grouping
+    small_N = np.array(grouping.sizes_K)[grouping.label_N] < least
+    return group_by_labels(rows, np.where(small_N, NO_CLUSTER, grouping.label_N))
+
+
 def _assign(rows: NormalizedFeatures, centres_KD: NDArray[np.float32], label_N: NDArray[np.intp] | None) -> _Assignment:
     """Compare every row with every centre; a row without a label is compared with its nearest centre."""
     directions_KD = NormalizedFeatures(centres_KD).take(slice(None))

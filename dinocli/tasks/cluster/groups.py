@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from dinocli.errors import UsageError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore, choose_k
-from dinocli.quality.grouping import NO_CLUSTER, Grouping, group_by_centres, group_by_labels
+from dinocli.quality.grouping import Grouping, group_by_centres, group_by_labels, without_small_groups
 from dinocli.quality.hdbscan import agglomerative, hdbscan
 from dinocli.quality.kmeans import unit_kmeans
 from dinocli.quality.normalized_features import NormalizedFeatures
@@ -61,12 +59,4 @@ def _grouped(rows: NormalizedFeatures, k: int, options: ClusterOptions) -> Group
         grouping = group_by_labels(rows, agglomerative(rows, k))
     else:
         grouping = group_by_centres(rows, unit_kmeans(rows, k, seed=options.seed).centres_KD)
-    return _without_small_groups(rows, grouping, options.least(len(rows)))
-
-
-def _without_small_groups(rows: NormalizedFeatures, grouping: Grouping, least: int) -> Grouping:
-    """Dissolve groups of fewer than `least` images; these images are then in no group."""
-    if not grouping.sizes_K or min(grouping.sizes_K) >= least:
-        return grouping
-    small_N = np.array(grouping.sizes_K)[grouping.label_N] < least
-    return group_by_labels(rows, np.where(small_N, NO_CLUSTER, grouping.label_N))
+    return without_small_groups(rows, grouping, options.least(len(rows)))

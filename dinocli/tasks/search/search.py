@@ -20,16 +20,13 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import claimed
 from dinocli.output_paths import check_free
 from dinocli.progress import LogReporter, ProgressReporter
-from dinocli.quality.cosine import unit_rows
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
+from dinocli.quality.rocchio import combined_query
 from dinocli.quality.whitening import fit_whitening
 from dinocli.report.search_sheet import Hit, Query, write_sheet
 from dinocli.tasks.feature_inputs import is_features
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
-
-UNLIKE_WEIGHT = 0.5
-"""Weight of `unlike` queries in Rocchio's formula; the other queries have weight 1."""
 
 _NOT_EMBEDDED = np.empty(0, np.float32)
 
@@ -125,14 +122,7 @@ def _all_queries(
 
 
 def _combined(like: list[Query], unlike: list[Query]) -> Query:
-    """Combine queries: the mean direction of `like` minus half of the mean direction of `unlike`.
-
-    Source: Rocchio 1971 (relevance feedback), with the weights 1 and 0.5.
-    """
-    direction_D = unit_rows(np.stack([query.feature_D for query in like])).mean(axis=0)
-    if unlike:
-        unlike_D = unit_rows(np.stack([query.feature_D for query in unlike])).mean(axis=0)
-        direction_D = direction_D - UNLIKE_WEIGHT * unlike_D
+    direction_D = combined_query([query.feature_D for query in like], [query.feature_D for query in unlike])
     name = " + ".join(query.name for query in like) + "".join(f" - {query.name}" for query in unlike)
     rows = frozenset(query.row for query in [*like, *unlike] if query.row >= 0)
     return Query(name, like[0].path, -1, direction_D, like[0].box, rows)
