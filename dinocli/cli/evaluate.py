@@ -14,8 +14,8 @@ from dinocli.report.text import difference, score, visible
 
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal
+    from dinocli.quality.evaluation import EvaluateResult
     from dinocli.quality.score_table import ScoreRow
-    from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 
 EPILOG = examples(
     "dinocli evaluate feats.npy --labels folder",

@@ -17,23 +17,9 @@ from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import (
-    Decoded,
-    Mask,
-    channel_numbers,
-    select_channels,
-    unnamed_channels,
-)
+from dinocli.data.pixels import Decoded, Mask, channel_numbers, select_channels, unnamed_channels
 from dinocli.data.tiff_nodata import masked_pixels, nodata_of
-from dinocli.data.tiff_pages import (
-    RGB,
-    WHITE_IS_ZERO,
-    YCBCR,
-    page_of,
-    page_size,
-    pages_of,
-    text_of,
-)
+from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, page_of, page_size, pages_of, text_of
 from dinocli.data.tiff_samples import SEPARATE, page_samples, palette_colours, reserve_page, split_alpha, upright_page
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.data.tiff_window import Box

@@ -9,14 +9,7 @@ from PIL import Image
 
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.canvas import Canvas, rgb, scaled, shrunk_size
-from dinocli.data.mask_images import (
-    jpeg,
-    label_overlay,
-    map_png,
-    png,
-    truth_outline,
-    write_image_file,
-)
+from dinocli.data.mask_images import jpeg, label_overlay, map_png, png, truth_outline, write_image_file
 from dinocli.report.gallery_page import GalleryImage
 from dinocli.report.page import Cell
 from dinocli.report.picture import Picture

@@ -139,6 +139,27 @@ def gain_table(gains: Sequence[Gain], score: SelectionScore) -> Table:
     return Table("Contribution of each part", ("part", "change", "95 % CI"), rows, note)
 
 
+def interpolation_table(
+    tried: Sequence[tuple[float, float]], alpha: float, best_alpha: float, score: SelectionScore
+) -> Table:
+    """Return a table of the selection score by the weight of the adapted weights.
+
+    Args:
+        tried: (alpha, selection score) of each interpolation; alpha 0 is the start.
+        alpha: The kept one.
+        best_alpha: The one of the highest score.
+        score: The selection score.
+    """
+    note = (
+        "Alpha is the weight of the adapted weights; 0 is the start. Measured on the images of the guard; the best "
+        "alpha above 0 was compared with the start."
+    )
+    if alpha < best_alpha:
+        note += f" Weights halfway (alpha {alpha:g}) were kept instead; the verdict gives the reason."
+    rows = [(f"{weight:g}", value) for weight, value in tried]
+    return Table("Weight interpolation", ("alpha", score.label), rows, note)
+
+
 def _line(key: str, name: str, found: Sequence[float]) -> ScoreLine:
     start, adapted, *teacher = found
     return ScoreLine(key, name, start, adapted, teacher=teacher[0] if teacher else None)

@@ -20,15 +20,7 @@ from dinocli.data.tiling import Blend, Tiling, grid_tiles
 from dinocli.errors import UsageError
 from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
-from dinocli.models.patches import (
-    COARSE,
-    DEEP,
-    FINE,
-    coarse_features,
-    object_features,
-    patch_features,
-    place_features,
-)
+from dinocli.models.patches import COARSE, DEEP, FINE, coarse_features, object_features, patch_features, place_features
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.patch_geometry import canvas_size
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader

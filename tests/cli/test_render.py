@@ -14,10 +14,10 @@ from dinocli.cli.facts import print_facts
 from dinocli.cli.render import Terminal, print_json, text_table
 from dinocli.cli.search import show_found
 from dinocli.quality.bootstrap import Difference
+from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.search_sheet import Hit, Query
 from dinocli.report.text import wrap_words
-from dinocli.tasks.evaluate.evaluate_options import EvaluateResult
 from dinocli.tasks.search.search_options import SearchResult
 
 LONG = "./line3/" + "x" * 190 + "_0815.png"

@@ -11,13 +11,14 @@ from PIL import Image
 from dinocli.config.preprocess import Preprocess
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality import label_split as truth
+from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.knn import accuracy, knn_votes
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.whitening import fit_whitening
 from dinocli.tasks.evaluate.evaluate import evaluate
 from dinocli.tasks.evaluate.evaluate_inputs import read_truth
-from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 from tests.report.test_page import Page
 
 CLASSES = ("crack", "good", "spot")

@@ -21,13 +21,7 @@ from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.tasks.classify.classify_options import UNSURE, ClassifyOptions
-from dinocli.tasks.feature_inputs import (
-    embed_options,
-    embed_temporarily,
-    open_or_embed,
-    takes_features,
-    usable_rows,
-)
+from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, open_or_embed, takes_features, usable_rows
 
 RECORDED_KEYS = (
     *("tokens", "layers", "keep_aspect", "normalize", "normalized", "whitened", "dtype", "tile"),

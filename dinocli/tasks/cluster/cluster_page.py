@@ -8,7 +8,6 @@ import numpy as np
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
-from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
 from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NO_CLUSTER
@@ -16,14 +15,11 @@ from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
+from dinocli.report.page_thumbnails import page_thumbnails
 from dinocli.report.picture import Picture
-from dinocli.report.thumbnails import SUFFIX, Thumbnails
 from dinocli.tasks.cluster.cluster_options import ClusterResult, thumbnail_folder
 from dinocli.tasks.cluster.findings import Findings
 
-THUMBNAIL = 96
-EMBEDDED_BYTES = 24 << 20
-"""Maximum size of thumbnails embedded in the page, about 12,000; more are written to a folder beside it."""
 PAGE_ROWS = 50_000
 """Maximum number of images on a page that stays responsive; of more, a sample with all medoids is shown."""
 PAGE_PAIRS = 2000
@@ -55,7 +51,8 @@ def write_page(
     """
     rows = _shown_rows(len(members), findings.groups.grouping.medoids_K, seed)
     neighbours = _neighbours(members, rows, reporter)
-    images = _images(members, findings, rows, _thumbnails(path, files, members, rows, reporter), neighbours)
+    thumbnails = page_thumbnails(members, rows, thumbnail_folder(path), files, reporter)
+    images = _images(members, findings, rows, thumbnails, neighbours)
     index_of = {row: index for index, row in enumerate(rows)}
     shown = [pair for pair in findings.same.pairs if pair.first in index_of and pair.second in index_of]
     page = MapPage(
@@ -92,34 +89,6 @@ def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
         return list(range(count))
     chosen = np.random.default_rng(seed).choice(count, PAGE_ROWS - len(medoids), replace=False)
     return sorted({*chosen.tolist(), *medoids})
-
-
-def _thumbnails(
-    path: Path, files: FileSet, members: FeatureFile, rows: Sequence[int], reporter: ProgressReporter
-) -> list[Picture | Path]:
-    """Encode thumbnails; if they exceed the limit of the page, write all of them to files."""
-    folder, part = thumbnail_folder(path), None
-    thumbnails: list[Picture | Path] = []
-    total = 0
-    for number, picture in enumerate(Thumbnails(members, THUMBNAIL).encoded(rows)):
-        total += len(picture.data)
-        if total > EMBEDDED_BYTES and part is None:
-            part = files.new(folder)
-            part.mkdir()
-            for index, earlier in enumerate(thumbnails):
-                assert isinstance(earlier, Picture)
-                thumbnails[index] = _write_thumbnail(folder, part, index, earlier)
-        thumbnails.append(_write_thumbnail(folder, part, number, picture) if part else picture)
-        reporter.progress("thumbnails", number + 1, len(rows))
-    return thumbnails
-
-
-def _write_thumbnail(folder: Path, part: Path, number: int, picture: Picture) -> Path:
-    """Write a thumbnail to the hidden folder; return its final path."""
-    name = f"{number}{SUFFIX}"
-    with named_errors(part / name):
-        (part / name).write_bytes(picture.data)
-    return folder / name
 
 
 def _neighbours(members: FeatureFile, rows: Sequence[int], reporter: ProgressReporter) -> list[list[tuple[int, float]]]:

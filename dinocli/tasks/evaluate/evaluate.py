@@ -14,13 +14,14 @@ from dinocli.file_set import claimed
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality import label_scores
 from dinocli.quality.defect_few_shot import KEY
+from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.label_free_scores import feature_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import MAX_IMAGES
 from dinocli.quality.score_table import ScoreRow, difference_sentence, score_rows
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
-from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
+from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
         report=options.report,
     )
     if options.report:
-        from dinocli.tasks.evaluate.evaluate_page import write_evaluation_page  # with pictures: 21 files of ours
+        from dinocli.report.evaluation_page import write_evaluation_page  # with pictures: 21 files of ours
 
         reporter.stage("writing the page")
-        write_evaluation_page(Path(options.report), options, context.sides, truths, result)
+        write_evaluation_page(Path(options.report), result, context.sides, truths, options.labels, options.argv)
     return result
 
 
@@ -157,20 +158,15 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     before_ND = features[-1].probe.clean_ND
     if len(features[0].names) != len(before_ND):
         return [], None, ["no crop/quadrant retrieval, alignment and LiDAR: an image has become unreadable meanwhile"]
-    measured = [side_features.probe.measured(0, before_ND) for side_features in features]
-    if all(len(side_features.rare_defects_N) for side_features in features):
+    measured = [views.probe.measured(0, before_ND) for views in features]
+    if all(len(views.rare_defects_N) for views in features):
         measured = [
-            replace(result, rare_defects_N=side_features.rare_defects_N)
-            for result, side_features in zip(measured, features, strict=True)
-        ]
-    table = score_rows(
-        [
-            [
-                *probe_scores(result),
-                *view_scores(views.probe.clean_ND, views.views_QND),
-            ]
+            replace(result, rare_defects_N=views.rare_defects_N)
             for result, views in zip(measured, features, strict=True)
         ]
+    sides = zip(measured, features, strict=True)
+    table = score_rows(
+        [[*probe_scores(result), *view_scores(views.probe.clean_ND, views.views_QND)] for result, views in sides]
     )
     if len(features) == 1:
         return table, None, notes

@@ -20,12 +20,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import (
-    embed_options,
-    embed_temporarily,
-    is_features,
-    open_or_embed,
-)
+from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
 from dinocli.tasks.inputs import ReadOptions
 
 
@@ -44,9 +39,8 @@ def open_sides(
     reporter.stage("opening features")
     features = open_or_embed(options, reporter, stdin)
     finite_N = features.finite_rows()
-    notes = (
-        [f"{len(features) - len(finite_N)} rows are not finite and left out"] if len(finite_N) < len(features) else []
-    )
+    dropped = len(features) - len(finite_N)
+    notes = [f"{dropped} rows are not finite and left out"] if dropped else []
     if len(finite_N) < 2:
         raise DataError(f"{features.path} has {len(finite_N)} usable rows; at least two images are needed")
     title = _title(options, features)

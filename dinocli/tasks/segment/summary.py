@@ -16,12 +16,7 @@ from dinocli.file_set import FileSet
 from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
 from dinocli.report.gallery_page import GalleryPage, Segment, write_gallery_page
-from dinocli.report.mask_gallery import (
-    MAX_EMBEDDED_IMAGES,
-    MAX_HEAT_IMAGES,
-    VERDICT_NOTE,
-    gallery_image,
-)
+from dinocli.report.mask_gallery import MAX_EMBEDDED_IMAGES, MAX_HEAT_IMAGES, VERDICT_NOTE, gallery_image
 from dinocli.report.page import Cell, Table
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_groups, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from dinocli import __version__
 from dinocli.artifacts.run_folder import RunFolder
+from dinocli.engine.next_steps import LABEL_SOME, READ_YOURS
 from dinocli.engine.run_seconds import PAGE_FORWARDS
 from dinocli.quality.selection_score import SelectionScore
-from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Verdict
 from dinocli.report.adapted_comparison import group_table, patch_sheet
 from dinocli.report.neighbour_pictures import neighbour_table
 from dinocli.report.page import Part, Report, Table, write_report
 from dinocli.report.page_parts import Charts, FactList, Listing, NoteList, Sheet, command_line
 from dinocli.report.run_curves import probe_curves, step_curves
-from dinocli.report.score_lines import gain_table, score_table, share_of_teacher
-from dinocli.tasks.train.advice import LABEL_SOME, READ_YOURS
+from dinocli.report.score_lines import gain_table, interpolation_table, score_table, share_of_teacher
+from dinocli.report.verdict_words import HOW_TO_READ, KEEP, STUDENT_HOW_TO_READ, details, lead
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.select import Selection, Trained
 from dinocli.tasks.train.train_context import TrainContext
@@ -22,45 +22,6 @@ from dinocli.tasks.train.train_context import TrainContext
 MIN_COMPARED_IMAGES = 4
 """Minimum number of images for the pictures that compare start and adapted weights."""
 
-KEEP = {keep: f"Keep {words}." for keep, words in KEPT.items()}
-KEEP["statistics"] = f"Keep {KEPT['statistics']}; no training step improved on them."
-
-LEAD = {
-    "better": "The features of these images improved significantly.",
-    "no different": "The features of these images did not change significantly.",
-    "worse": "The features of these images got worse.",
-}
-
-DEFECTS_LEAD = "With the adapted weights, small synthetic defects in these images are detected less often than before."
-"""Used if no other score decreased: scores by labels may be better, and the sentence must not contradict them."""
-
-STUDENT_LEAD = {
-    "better": "The student became significantly more similar to its teacher.",
-    "no different": "The similarity of the student to its teacher did not change significantly.",
-    "worse": "The student is worse than its start.",
-}
-
-HOW_TO_READ = (
-    "The verdict is by crop/quadrant retrieval: does a crop of an image retrieve this image among all, and a quadrant "
-    "the opposite quadrant? The 95 % interval is of the paired difference; the difference is significant if the "
-    "interval excludes 0.",
-    "A second score can overrule it. Synthetic defects are blended into the images, and images with and without a "
-    "defect are classified from five examples each (synthetic-defect few-shot). Whatever the retrieval, the "
-    "verdict is worse if the whole 95 % interval of the difference to the start is "
-    f"below {-100 * DEFECTS_MARGIN:g} points, or below 0 if that of batch-norm statistics alone is below "
-    f"{-100 * STATISTICS_MARGIN:g} point.",
-    "A dashed line in a chart is the start, a vertical line the selected step.",
-    "A score without labels rewards everything that the parts of one image share and other images do not have, "
-    "including its illumination and camera. Synthetic defects are not the defects of your process.",
-)
-STUDENT_HOW_TO_READ = (
-    "The verdict is by the nearest neighbours that student and teacher share: of the ten images most similar to an "
-    "image by the teacher, how many are among the ten by the student? The 95 % interval is of the paired difference to "
-    "the start; the difference is significant if the interval excludes 0.",
-    HOW_TO_READ[2],
-    "Shared neighbours measure how well the student copies its teacher, not whether the teacher suits your images: "
-    "evaluate the teacher first.",
-)
 VIEWS_NOTE = (
     "One row per image: the whole image first, then each view as the network gets it. Under a view: its fraction of "
     "the image's area, and the applied augmentations. Details that matter to you have to be visible in most views."
@@ -88,7 +49,7 @@ def write_page(
     page = Report(
         title=f"{context.options.command}: {context.images.root.name}",
         verdict_outcome=verdict.outcome,
-        verdict_sentence=f"{_lead(verdict, of_student=bool(context.teacher))} {KEEP[verdict.keep]}",
+        verdict_sentence=f"{lead(verdict, of_student=bool(context.teacher))} {KEEP[verdict.keep]}",
         verdict_details=" ".join(filter(None, (details(verdict), share_of_teacher(selection.labelled)))),
         parts=[
             NoteList(advice, "Next steps"),
@@ -105,14 +66,6 @@ def write_page(
     write_report(folder.report, page)
 
 
-def _lead(verdict: Verdict, *, of_student: bool) -> str:
-    """Return the outcome as a sentence without a score."""
-    defects_only = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
-    if verdict.outcome == "worse" and defects_only:
-        return DEFECTS_LEAD
-    return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]
-
-
 def _can_compare(context: TrainContext, trained: Trained, selection: Selection) -> bool:
     """Return whether there are enough images, finite features and time to compare start and adapted weights."""
     finite = selection.after.scores.finite and not trained.result.stop_reason
@@ -122,11 +75,6 @@ def _can_compare(context: TrainContext, trained: Trained, selection: Selection) 
         context.reporter.line("no time of --minutes is left for the pictures of report.html")
         return False
     return True
-
-
-def details(verdict: Verdict) -> str:
-    """Join summary, reason, contributions of the parts of the run, and caution."""
-    return " ".join(filter(None, (verdict.summary, verdict.reason, verdict.parts, verdict.caution)))
 
 
 def run_facts(context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection) -> list[tuple[str, str]]:
@@ -168,12 +116,5 @@ def _tables(selection: Selection, score: SelectionScore) -> list[Table]:
         note = "Leave-one-out, k = 20. The guard never saw these labels."
         tables.append(score_table("With your labels", selection.labelled, note))
     if selection.tried:
-        rows = [(f"{alpha:g}", score) for alpha, score in selection.tried]
-        note = (
-            "Alpha is the weight of the adapted weights; 0 is the start. Measured on the images of the guard; the best "
-            "alpha above 0 was compared with the start."
-        )
-        if selection.alpha < selection.best_alpha:
-            note += f" Weights halfway (alpha {selection.alpha:g}) were kept instead; the verdict gives the reason."
-        tables.append(Table("Weight interpolation", ("alpha", score.label), rows, note))
+        tables.append(interpolation_table(selection.tried, selection.alpha, selection.best_alpha, score))
     return tables

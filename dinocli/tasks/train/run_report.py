@@ -7,13 +7,13 @@ from typing import Any
 
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
+from dinocli.engine.next_steps import next_steps
 from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.verdict import Verdict
 from dinocli.report.score_lines import ScoreLine, share_of_teacher
-from dinocli.tasks.train.advice import next_steps
 from dinocli.tasks.train.budget import TrainPlan
 from dinocli.tasks.train.report_page import write_page
 from dinocli.tasks.train.select import Selection, Trained

@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 from pycocotools.coco import COCO
 
 from dinocli.errors import DataError, UsageError
+from dinocli.report import page_thumbnails
 from dinocli.report.map_page import MapPage
 from dinocli.tasks.cluster import cluster_page, duplicate_groups
 from dinocli.tasks.cluster.cluster import cluster
@@ -306,7 +307,7 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
 
 
 def test_thumbnails_beyond_the_limit_lie_beside_the_page(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_page, "EMBEDDED_BYTES", 1000)
+    monkeypatch.setattr(page_thumbnails, "EMBEDDED_BYTES", 1000)
     cluster(replace(job, report=""))
     folder = job.table.with_name("report_files")
     assert len(list(folder.iterdir())) == 20

@@ -10,15 +10,15 @@ import torch
 
 from dinocli.engine.final_verdict import final_verdict, student_kept, unusable
 from dinocli.engine.loop import RunResult
+from dinocli.engine.next_steps import LOST_DEFECTS, next_steps
 from dinocli.engine.probe import Measured, Probe
 from dinocli.progress import ProgressReporter
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
 from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS
 from dinocli.quality.verdict import Verdict
 from dinocli.report.score_lines import ScoreLine, score_lines
+from dinocli.report.verdict_words import KEEP, details
 from dinocli.tasks.train import select as select_module
-from dinocli.tasks.train.advice import LOST_DEFECTS, next_steps
-from dinocli.tasks.train.report_page import KEEP, details
 from dinocli.tasks.train.select import Trained, judged_images
 from tests.engine.learners import tiny_recipe
 

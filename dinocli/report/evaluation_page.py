@@ -5,13 +5,13 @@ from pathlib import Path
 
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.quality import label_scores
+from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
 from dinocli.report.label_parts import label_parts
 from dinocli.report.page import Cell, Part, Report, Table, write_report
 from dinocli.report.page_parts import FactList, NoteList, command_line
 from dinocli.report.text import difference, score
-from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions, EvaluateResult
 
 HOW_TO_READ = (
     "A solid frame with ✓ is a neighbour of the image's own class, a dashed frame with ✗ one of another class.",
@@ -27,19 +27,21 @@ HOW_TO_READ = (
 
 def write_evaluation_page(
     path: Path,
-    options: EvaluateOptions,
+    found: EvaluateResult,
     sides: Sequence[ComparedFeatures],
     truths: Sequence[LabelSplit],
-    found: EvaluateResult,
+    labels: str,
+    argv: Sequence[str],
 ) -> None:
     """Write the page atomically.
 
     Args:
         path: Output file.
-        options: Options of the command.
+        found: Result with all scores.
         sides: Evaluated features, then those of the baseline if there is one.
         truths: Label split of each label column.
-        found: Result with all scores.
+        labels: Source of the labels, as in `EvaluateOptions`.
+        argv: Command line.
 
     Raises:
         OSError: The file cannot be written.
@@ -50,7 +52,7 @@ def write_evaluation_page(
     columns = sorted(dict.fromkeys(row.labels for row in found.table), key=lambda column: not column)
     parts += [_score_table(found, column) for column in columns]
     facts: list[tuple[str, Cell]] = [("features", found.features), ("baseline", found.baseline or "none")]
-    facts += [("images", found.images), ("folder", found.root or "not known"), ("labels", options.labels or "none")]
+    facts += [("images", found.images), ("folder", found.root or "not known"), ("labels", labels or "none")]
     outcome, sentence = _headline(found)
     page = Report(
         title=f"Evaluation of {found.features}" + (f" against {found.baseline}" if found.baseline else ""),
@@ -60,7 +62,7 @@ def write_evaluation_page(
         parts=[
             *parts,
             FactList(facts, "This evaluation"),
-            command_line(options.argv),
+            command_line(argv),
             NoteList([*(HOW_TO_READ if truths else ()), *found.notes], "How to read this page"),
         ],
     )

@@ -1,15 +1,15 @@
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
-from dinocli.tasks.train.report_page import DEFECTS_LEAD, HOW_TO_READ, LEAD, STUDENT_LEAD, _lead
+from dinocli.report.verdict_words import DEFECTS_LEAD, HOW_TO_READ, LEAD, STUDENT_LEAD, lead
 
 
 def test_the_first_sentence_names_what_is_worse() -> None:
     lost = Verdict("worse", "start", f"{DEFECT_DECREASE} (delta -0.024): from five examples ...")
     fell = Verdict("worse", "start", "Significant decrease in crop/quadrant retrieval")
     both = Verdict("worse", "start", f"{lost.reason} {fell.reason}")
-    assert _lead(both, of_student=False) == LEAD["worse"]
-    assert _lead(lost, of_student=False) == DEFECTS_LEAD
-    assert _lead(fell, of_student=False) == LEAD["worse"]
-    assert _lead(fell, of_student=True) == STUDENT_LEAD["worse"]
+    assert lead(both, of_student=False) == LEAD["worse"]
+    assert lead(lost, of_student=False) == DEFECTS_LEAD
+    assert lead(fell, of_student=False) == LEAD["worse"]
+    assert lead(fell, of_student=True) == STUDENT_LEAD["worse"]
 
 
 def test_the_page_names_the_margins_of_the_verdict() -> None:
