@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
 from dinocli.files import named_errors
 from dinocli.progress import ProgressReporter
 from dinocli.report.picture import Picture
-from dinocli.report.thumbnails import SUFFIX, ImageRows, Thumbnails
+from dinocli.report.thumbnails import SUFFIX, Thumbnails
 
 SIDE = 96
 EMBEDDED_BYTES = 24 << 20
@@ -15,12 +16,12 @@ EMBEDDED_BYTES = 24 << 20
 
 
 def page_thumbnails(
-    images: ImageRows, rows: Sequence[int], folder: Path, files: FileSet, reporter: ProgressReporter
+    images: FeatureFile, rows: Sequence[int], folder: Path, files: FileSet, reporter: ProgressReporter
 ) -> list[Picture | Path]:
     """Encode thumbnails; if they are too large to embed, write all of them to files.
 
     Args:
-        images: Rows with image files.
+        images: All rows.
         rows: The shown ones.
         folder: Folder of the files.
         files: File set that the folder joins.

@@ -2,19 +2,17 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import rgb
 from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
-from dinocli.data.region_of_interest import Box
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
 
@@ -27,30 +25,15 @@ _BLANK = np.full((1, 1, 3), 200, np.uint8)
 """Replaces images that cannot be read."""
 
 
-class ImageRows(Protocol):
-    """Rows with image files, such as a feature file."""
-
-    @property
-    def names(self) -> list[str]: ...
-
-    @property
-    def boxes(self) -> list[Box] | None: ...
-
-    @property
-    def root(self) -> Path | None: ...
-
-    def preprocess(self) -> Preprocess | None: ...
-
-
 class Thumbnails:
     """Thumbnails of rows.
 
     Args:
-        images: Rows with image files; without a folder all thumbnails are blank.
+        images: The rows; without the folder of the images all thumbnails are blank.
         side: Longer side, pixels.
     """
 
-    def __init__(self, images: ImageRows, side: int) -> None:
+    def __init__(self, images: FeatureFile, side: int) -> None:
         self.images, self.side = images, side
         preprocess = _preprocess(images)
         self._reader = Reader(preprocess, side) if preprocess else None
@@ -75,7 +58,7 @@ class Thumbnails:
         return np.asarray(picture)
 
 
-def _preprocess(rows: ImageRows) -> Preprocess | None:
+def _preprocess(rows: FeatureFile) -> Preprocess | None:
     """Return the stored preprocessing, or one measured on a sample of the images; None without image files."""
     stored = rows.preprocess()
     if stored or rows.root is None:

@@ -17,18 +17,7 @@ from dinocli.data.image_list import ImageList
 from dinocli.data.label_paths import match_paths
 from dinocli.errors import DataError, WeightsError
 from dinocli.progress import ProgressReporter
-from dinocli.segmentation.ground_truth import GroundTruth, TrueMasks, is_good
-
-
-def open_truth(spec: str, images: ImageList, *, good_without_mask: bool) -> TrueMasks:
-    """Open a folder of masks, a COCO .json, or a folder of YOLO .txt or VOC .xml files.
-
-    Raises:
-        DataError: The ground truth cannot be read, or matches none of the images.
-    """
-    if annotation_kind(Path(spec)):
-        return AnnotationTruth(spec, images, good_without_mask=good_without_mask)
-    return GroundTruth(spec, images, good_without_mask=good_without_mask)
+from dinocli.segmentation.ground_truth import GroundTruth, is_good
 
 
 class AnnotationTruth:
@@ -97,6 +86,20 @@ class AnnotationTruth:
         """Warn of objects that have only a box."""
         if self._box_objects:
             reporter.warn(f"{self._box_objects} objects have a box and no outline: the whole box counts as the object")
+
+
+TrueMasks = GroundTruth | AnnotationTruth
+
+
+def open_truth(spec: str, images: ImageList, *, good_without_mask: bool) -> TrueMasks:
+    """Open a folder of masks, a COCO .json, or a folder of YOLO .txt or VOC .xml files.
+
+    Raises:
+        DataError: The ground truth cannot be read, or matches none of the images.
+    """
+    if annotation_kind(Path(spec)):
+        return AnnotationTruth(spec, images, good_without_mask=good_without_mask)
+    return GroundTruth(spec, images, good_without_mask=good_without_mask)
 
 
 def _mask(item: AnnotatedObject, size: tuple[int, int], *, relative: bool) -> NDArray[np.bool_]:

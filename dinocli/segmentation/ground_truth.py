@@ -7,7 +7,6 @@ import os
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,22 +28,6 @@ _NUMBER = re.compile(r"-?\d[\d.,]*")
 
 GOOD = "good"
 """Name of folders whose images have no defect and need no mask."""
-
-
-class TrueMasks(Protocol):
-    """Source of ground-truth masks: a folder of masks, or annotations."""
-
-    def __contains__(self, name: str) -> bool:
-        """Whether an image has a mask or counts as good."""
-
-    def read(self, name: str, size: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the labels of an image, see `GroundTruth.read`."""
-
-    def report(self, reporter: ProgressReporter) -> None:
-        """Report how many images count as good, and how many the scores leave out."""
-
-    def report_notes(self, reporter: ProgressReporter) -> None:
-        """Report assumptions about the masks read so far."""
 
 
 class GroundTruth:

@@ -6,16 +6,17 @@ Shapes: b rows of a batch, D width.
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.artifacts.partial_features import Bad, Rows
+from dinocli.artifacts.partial_features import Bad, PartialFeatures, Rows
+from dinocli.artifacts.patch_folder import PatchFolder
+from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.parallel import thread_count
-from dinocli.data.region_of_interest import NO_BOX, Box
+from dinocli.data.region_of_interest import NO_BOX
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.image_batches import ImageBatches, ImageTile
 from dinocli.engine.signals import Signals
@@ -29,18 +30,7 @@ Batch = list[ImageTile]
 """Images or tiles of one batch; without their pixels once they are computed."""
 
 
-class Sink(Protocol):
-    """Writer of rows: a file, a folder or a stream."""
-
-    pieces: int
-    rows: int
-    bad: Bad
-
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
-        """Add the rows of the next images or tiles."""
-
-    def commit(self) -> None:
-        """Flush the added rows to the disk."""
+Sink = PartialFeatures | PatchFolder | StdoutWriter
 
 
 def count_rows(context: EmbedContext) -> ImageBatches:

@@ -21,7 +21,8 @@ from dinocli.data.mask_images import (
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.report.mask_gallery import write_thumbnail
 from dinocli.segmentation.annotation_formats import yolo_lines
-from dinocli.segmentation.ground_truth import TrueMasks, is_good
+from dinocli.segmentation.annotation_truth import TrueMasks
+from dinocli.segmentation.ground_truth import is_good
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.placement import boxed, inside, inside_cells, on_whole, shown, whole_size
 from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
