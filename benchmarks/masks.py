@@ -13,6 +13,8 @@ Masks are compared at image resolution, without the edge-aware filter (`--no-ref
     printed circuits   github.com/tangsanli5201/DeepPCB, group 12100: good ones are templates, masks are the pixels in
                        boxes where an image differs from its template; MIT
     steel              github.com/DHW-Master/NEU_Seg, images with one kind of defect; no licence stated
+    glass              github.com/174ww/GLASS-Anomaly-datasets, its folder `good` as references; no licence stated
+    masonry            github.com/dimitrisdais/crack_detection_CNN_masonry; no licence stated
 """
 
 import argparse
