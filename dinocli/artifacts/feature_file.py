@@ -191,7 +191,10 @@ def _open(path: Path) -> FeatureFile:
     with reading(f"{path} as features", "embed again"):
         rows, names = read_arrays(path)
     if rows.ndim not in (2, 4) or not np.issubdtype(rows.dtype, np.floating):
-        raise WeightsError(f"{path} holds {rows.dtype} of shape {rows.shape}; features are floats, one row an image")
+        raise WeightsError(
+            f"{path} holds {rows.dtype} of shape {rows.shape}, no features: floats, one row an image; if it is an "
+            "image, give its folder, or a list with its name: @list.txt"
+        )
     if not rows.shape[-1]:
         raise WeightsError(f"{path} holds rows of width 0; embed again")
     with reading(f"the names of {path}", "embed again"):

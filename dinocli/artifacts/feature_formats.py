@@ -46,13 +46,14 @@ def feature_outputs(target: Path) -> tuple[Path, Path]:
 def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
     """Raise `UsageError` if the output exists and neither flag allows it.
 
-    It is also raised if a feature file of the same stem exists, which would lose its `.json` and names.
+    It is also raised if a feature file of the same stem exists, which would lose its `.json` and names; not if these
+    are those of an older target, beside which there may be a table, such as `feats.csv` of `cluster`.
     """
     if target.exists() and not (resume or force):
         way = "remove it" if target.is_dir() else "add --force to replace it"
         raise UsageError(f"{target} is there already; {way}, or choose another --out")
     for other in (target.with_suffix(suffix) for suffix in FEATURE_SUFFIXES if suffix != target.suffix):
-        if other.is_file() and sidecar(target, ".json").is_file():
+        if other.is_file() and not target.exists() and sidecar(target, ".json").is_file():
             shared = sidecar(target, ".json").name
             raise UsageError(f"{other} is there already and {shared} describes it; choose an --out of another stem")
 

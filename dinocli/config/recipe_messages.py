@@ -74,8 +74,9 @@ def _advice(key: str, problem: ErrorDetails) -> str:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Return the list that was meant by `0,2` or `tensorboard`."""
+    """Return the list that was meant by `0,2`, `tensorboard` or `[tensorboard]`, whose quotes the shell took."""
+    text = str(value).strip().removeprefix("[").removesuffix("]")
     try:
-        return list(tomllib.loads(f"value = [{value}]")["value"])
+        return list(tomllib.loads(f"value = [{text}]")["value"])
     except (ValueError, RecursionError):
-        return str(value).split(",")
+        return [item.strip() for item in text.split(",")]

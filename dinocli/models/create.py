@@ -70,8 +70,9 @@ def check_name(name: str) -> None:
     if timm.is_model(architecture) and name in tagged:
         return
     known = timm.list_models() + tagged
-    near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"
-    raise WeightsError(f"timm has no model {name!r}; the nearest names are: {near}")
+    near = ", ".join(difflib.get_close_matches(name, known, n=3))
+    names = f"the nearest names are: {near}" if near else "no name is like it; timm.list_models() in Python lists all"
+    raise WeightsError(f"timm has no model {name!r}; {names}")
 
 
 def usual_size(name: str, side: int) -> int:

@@ -101,3 +101,11 @@ def test_force_replaces_no_description_of_another_file(tmp_path: Path) -> None:
     check_free(tmp_path / "f.npy", force=True)
     with pytest.raises(UsageError, match=r"f\.npy is there already and f\.json describes it"):
         check_free(tmp_path / "f.csv", force=True)
+    (tmp_path / "f.csv").write_text("path,cluster\n")  # by `cluster f.npy --out f.csv`
+    check_free(tmp_path / "f.npy", force=True)
+
+
+def test_an_array_that_is_an_image_is_refused_with_the_way_to_read_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "five.npy", np.zeros((64, 72, 5), np.float32))
+    with pytest.raises(WeightsError, match=r"shape \(64, 72, 5\), no features: .* give its folder, or a list"):
+        open_features(tmp_path / "five.npy")

@@ -136,6 +136,7 @@ def test_extends_has_to_be_names(tmp_path: Path, value: str) -> None:
         ("head.out_dim=1", ["head.out_dim = 1"]),
         ("data.max_bad=true", ["data.max_bad = True", "a percentage"]),
         ("run.track=tensorboard", ["""write a list, such as --set 'run.track=["tensorboard"]'"""]),
+        ("run.track=[tensorboard, mlflow]", ["""such as --set 'run.track=["tensorboard", "mlflow"]'"""]),
         ("data.channels=0,2", ["write a list, such as --set 'data.channels=[0, 2]'"]),
         ("views.blur=2020-01-01", ["""write a list, such as --set 'views.blur=["2020-01-01"]'"""]),
         (f"run.track={'x' * 100}", ["write a list (also write"]),

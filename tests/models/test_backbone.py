@@ -246,6 +246,11 @@ def test_drop_path_reaches_the_model() -> None:
     assert create_backbone("ghostnet_050", drop_path=0.3).dim == 1280  # has no stochastic depth, but can be built
 
 
+def test_a_name_that_is_like_no_other_leads_to_the_list() -> None:
+    with pytest.raises(WeightsError, match=r"'nonsense'; no name is like it; timm.list_models\(\) in Python lists all"):
+        create_backbone("nonsense")
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(WeightsError, match="'vit_smal_patch16_224'; the nearest names are: vit_small_patch16_224,"):
         create_backbone("vit_smal_patch16_224")
