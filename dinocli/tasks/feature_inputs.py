@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
-from dinocli.data.sources import check_null
+from dinocli.data.labels import read_labels
+from dinocli.data.sources import check_null, find_images
 from dinocli.errors import UsageError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
@@ -56,6 +57,20 @@ def check_features(options: FeatureInputs, *, weights: str = "") -> None:
         check_inputs(options, weights=weights)
     elif not options.inputs:
         newest_features()
+
+
+def check_labels(options: FeatureInputs, *specs: str) -> None:
+    """Raise the errors of labels before images are embedded, which may take hours; paths on stdin can be read once.
+
+    Args:
+        options: Options of the command.
+        specs: Labels, as `read_labels`; empty ones are left out.
+    """
+    if takes_features(options) or not options.inputs or "-" in options.inputs or not any(specs):
+        return
+    names = find_images(options.inputs, **options.read.naming()).names
+    for spec in filter(None, specs):
+        read_labels(spec, names)
 
 
 def embed_options(options: FeatureInputs) -> "EmbedOptions":

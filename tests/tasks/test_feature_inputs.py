@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from dinocli.errors import UsageError
+from dinocli.errors import DataError, UsageError
+from dinocli.tasks.classify.classify import classify
+from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import is_features, takes_features
+from dinocli.tasks.feature_inputs import check_labels, is_features, takes_features
 from dinocli.tasks.inputs import ReadOptions
 
 
@@ -28,3 +30,23 @@ def test_options_of_images_beside_a_feature_file_are_refused(options: type[Clust
         takes_features(options(("a.npy", "images")))
     with pytest.raises(UsageError, match=r"--weights, --range, --batch-size cannot change the features in a\.npy"):
         takes_features(options(("a.npy",), weights="w", read=ReadOptions(range="full"), batch_size=3))
+
+
+@pytest.mark.parametrize("options", [ClusterOptions, EvaluateOptions])
+def test_labels_are_checked_before_images_are_embedded(
+    options: type[ClusterOptions | EvaluateOptions], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"listed, not read")
+    (tmp_path / "labels.csv").write_text("path,kind\nother.png,x\n")
+    for labels in ("folder", str(tmp_path / "labels.csv")):
+        with pytest.raises(DataError, match=r"label|path"):
+            check_labels(options((str(tmp_path),)), labels)
+    check_labels(options((str(tmp_path),)), "")
+    check_labels(options((str(tmp_path / "f.npy"),)), "folder")
+
+
+def test_classify_checks_labels_before_it_loads_weights(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"listed, not read")
+    asked = ClassifyOptions((str(tmp_path),), labels=("folder",), weights="none", model="nonsense", out="c.csv")
+    with pytest.raises(DataError, match="no image lies in a folder of its class"):
+        classify(asked)

@@ -28,7 +28,7 @@ from dinocli.quality.selective_classification import REJECT_ALL, class_shares, m
 from dinocli.tasks.classify.classify_inputs import open_classified, origin, read_training_labels, sampled
 from dinocli.tasks.classify.classify_options import AUTO_METHOD, ClassCounts, ClassifyOptions, ClassifyResult
 from dinocli.tasks.classify.predictions_table import Predictions, write_predictions
-from dinocli.tasks.feature_inputs import takes_features
+from dinocli.tasks.feature_inputs import check_labels, takes_features
 
 UNCALIBRATED_TEMPERATURE = 0.1
 """Temperature of the logits if there are too few labels for calibration."""
@@ -78,6 +78,8 @@ def classify(
 def _classify(options: ClassifyOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClassifyResult:
     began = time.monotonic()
     saved = load_classifier(user_path(options.classifier)) if options.classifier else None
+    if not saved:
+        check_labels(options, *options.labels)
     features = open_classified(options, saved, reporter, stdin)
     reporter.stage("classifying")
     with single_threaded():

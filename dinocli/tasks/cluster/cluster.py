@@ -45,6 +45,7 @@ from dinocli.tasks.cluster.duplicate_groups import find_same
 from dinocli.tasks.cluster.findings import Findings, image_tags, result_of
 from dinocli.tasks.cluster.groups import FoundGroups, find_groups
 from dinocli.tasks.cluster.image_checks import check_images
+from dinocli.tasks.feature_inputs import check_labels
 
 
 def cluster(
@@ -76,6 +77,7 @@ def cluster(
 def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> ClusterResult:
     began = time.monotonic()
     earlier = read_ids(Path(options.ids_from)) if options.ids_from else {}
+    check_labels(options, options.labels)
     members = open_members(options, reporter, stdin)
     if options.link_dir and (members.root is None or members.boxes is not None):
         reason = missing_root(members) or "these features do not name whole images and their folder"

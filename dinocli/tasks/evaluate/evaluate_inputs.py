@@ -20,7 +20,13 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import split_labels
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, is_features, open_or_embed
+from dinocli.tasks.feature_inputs import (
+    check_labels,
+    embed_options,
+    embed_temporarily,
+    is_features,
+    open_or_embed,
+)
 from dinocli.tasks.inputs import ReadOptions
 
 
@@ -36,6 +42,7 @@ def open_sides(
     Raises:
         DinocliError: Features, images or weights cannot be used, or the two have no image in common.
     """
+    check_labels(options, options.labels)
     reporter.stage("opening features")
     features = open_or_embed(options, reporter, stdin)
     finite_N = features.finite_rows()
