@@ -157,7 +157,7 @@ class Backbone(TimmModel):
 
     def _run(self, method: str, x_BCHW: Tensor, options: dict[str, Any]) -> Any:
         """Call a method of the model with the position embedding resampled to the size of the input."""
-        self._check_size(x_BCHW.shape[2], x_BCHW.shape[3])
+        self.check_size(x_BCHW.shape[2], x_BCHW.shape[3])
         # Convolutions are 1.5 times as fast in channels-last format, which propagates from the input. Weights stay
         # contiguous: fused optimizers and safetensors need one memory format for all.
         x_BCHW = x_BCHW.contiguous(memory_format=self.memory_format)
@@ -194,13 +194,12 @@ class Backbone(TimmModel):
         self.train(mode)
         return pairs
 
-    def _check_size(self, height: int, width: int) -> None:
+    def check_size(self, height: int, width: int) -> None:
+        """Raise `UsageError` for an image size, pixels, that the network does not take."""
         side = self.native_size
         if self.fixed_size and (height, width) != (side, side):
             raise UsageError(f"{self.name} takes {side}x{side} px only, not {height}x{width}: use that size")
-        if not self.is_vit:
-            return
-        if height % self.patch or width % self.patch:
+        if self.is_vit and (height % self.patch or width % self.patch):
             below = max(1, min(height, width) // self.patch) * self.patch
             raise UsageError(
                 f"{height}x{width} px is not a multiple of the {self.patch}-px patches of {self.name}: "

@@ -8,7 +8,7 @@ import torch
 
 from dinocli.config.auto import needs_image_count, resolve
 from dinocli.config.preprocess import GREY_OR_RGB, Preprocess
-from dinocli.config.recipe import Recipe
+from dinocli.config.recipe import Recipe, Views
 from dinocli.data.cache import Decoder, cache_folder, open_store
 from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
@@ -76,6 +76,7 @@ def setup(
     _check_distillation(requested)
     in_chans = from_main(lambda: _input_channels(requested, images))
     backbone, info, start_preprocess = _weights(requested, in_chans, manifest, reporter)
+    _check_views(requested.views, backbone)
     teacher, teacher_preprocess = _load_teacher(requested, in_chans, manifest, reporter)
     survey, preprocess = _preprocess(requested, images, info, manifest, reporter)
     for weights, stored in (("start weights were", start_preprocess), ("teacher was", teacher_preprocess)):
@@ -115,6 +116,17 @@ def setup(
         teacher=teacher,
     )
     return context if manifest else replace(context, recipe=context.resolved(requested))
+
+
+def _check_views(views: Views, backbone: Backbone) -> None:
+    """Raise `UsageError` for a size of views that the network does not take, before images are read and measured."""
+    no_local = backbone.fixed_size or not views.local_count  # "auto" is none for a fixed size
+    for name, side in (("global_size", views.global_size), ("local_size", "auto" if no_local else views.local_size)):
+        try:
+            if side != "auto":
+                backbone.check_size(side, side)
+        except UsageError as error:
+            raise UsageError(f"views.{name}: {error}") from None
 
 
 def _input_channels(recipe: Recipe, images: ImageList) -> int:
