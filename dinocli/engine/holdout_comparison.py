@@ -67,17 +67,30 @@ class HoldoutComparison:
         verdict = final_verdict(self.result, self.before.result, statistics, after, probe.score)
         return Compared(adapted, alpha, verdict, statistics, after, after_ND)
 
-    def halfway(self, full: Compared) -> Compared:
-        """Return weights halfway to the start if they are better and do not lose what others lose, else the others.
+    def lost_by_training(self, full: Compared) -> str:
+        """Return a sentence if better weights lose synthetic defects with the default feature of `embed`, else "".
+
+        They are compared with the start or, if that notices more, with the start with adapted batch-norm statistics.
+        """
+        before, statistics = self.before.result, full.statistics
+        if full.verdict.outcome != "better":
+            return ""
+        if statistics and statistics.rare_defect_score > before.rare_defect_score:
+            return rare_defects_lost(statistics, full.after, "with adapted batch-norm statistics alone")
+        return rare_defects_lost(before, full.after)
+
+    def halfway(self, full: Compared, lost: str) -> Compared:
+        """Return weights halfway to the start if they are better than the start and lose fewer defects, else `full`.
 
         Args:
-            full: Better weights that lose synthetic defects with the default feature of `embed`.
+            full: Better weights that lose synthetic defects.
+            lost: Sentence of `lost_by_training`.
         """
         half = self.compare(interpolated(self.start, full.adapted, 0.5), full.alpha / 2)
-        if half.verdict.outcome != "better" or half.verdict.caution:
+        noticed = half.after.rare_defect_score
+        if half.verdict.outcome != "better" or half.verdict.caution or not noticed > full.after.rare_defect_score:
             return full
-        lost = rare_defects_lost(self.before.result, full.after)
-        kept = f"The weights halfway to the start (alpha {half.alpha:g}) do not lose them."
+        kept = f"The weights halfway to the start (alpha {half.alpha:g}) are kept: with them {100 * noticed:.1f} %."
         return half._replace(verdict=replace(half.verdict, reason=f"{half.verdict.reason} {lost} {kept}"))
 
 

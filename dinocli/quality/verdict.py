@@ -184,17 +184,18 @@ def _caution(start: ProbeResult, adapted: ProbeResult) -> str:
     return f"{lost} Compare start and adapted weights by your labels, or embed with --tokens pooled." if lost else ""
 
 
-def rare_defects_lost(start: ProbeResult, adapted: ProbeResult) -> str:
+def rare_defects_lost(before: ProbeResult, adapted: ProbeResult, which: str = "") -> str:
     """Return a sentence if synthetic defects are significantly lost with `pooled+rare`, by more than a point.
 
     Training optimises the pooled feature, from which the selection score is computed too. The rare patches, which
     `embed` adds by default, can get worse meanwhile.
 
     Args:
-        start: Measurement of the start weights.
+        before: Measurement of the start weights, or of these with adapted batch-norm statistics.
         adapted: Measurement of the adapted weights, on the same images.
+        which: Words for the weights before, if they are not the start: `with ...`.
     """
-    measured = (start.rare_defects_N, adapted.rare_defects_N)
+    measured = (before.rare_defects_N, adapted.rare_defects_N)
     tested = np.isfinite(measured).all(axis=0)
     if tested.sum() < _MIN_DEFECTS:
         return ""
@@ -203,7 +204,8 @@ def rare_defects_lost(start: ProbeResult, adapted: ProbeResult) -> str:
         return ""
     return (
         "With pooled+rare, the default feature of embed, synthetic defects are noticed in "
-        f"{100 * adapted.rare_defect_score:.1f} % of cases instead of {100 * start.rare_defect_score:.1f} % ({change})."
+        f"{100 * adapted.rare_defect_score:.1f} % of cases instead of {100 * before.rare_defect_score:.1f} %"
+        f"{which and ' '}{which} ({change})."
     )
 
 

@@ -99,9 +99,10 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     comparison = HoldoutComparison(probe, context.backbone, start, result, staged)
     compared = comparison.compare(adapted, alpha)
     images_left = context.seconds_left() / trained.seconds_per_forward
-    if compared.verdict.caution and tried and images_left > comparison.images:
+    lost = comparison.lost_by_training(compared)
+    if lost and tried and images_left > comparison.images:
         context.reporter.stage("measuring halfway to the start", comparison.images)
-        compared = comparison.halfway(compared)
+        compared = comparison.halfway(compared, lost)
     verdict = compared.verdict
     if context.teacher and not context.info.pretrained:
         verdict = student_kept(verdict)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dinocli.engine import holdout_comparison
 from dinocli.engine.final_verdict import final_verdict, student_kept, unusable
 from dinocli.engine.loop import RunResult
 from dinocli.engine.next_steps import LOST_DEFECTS, next_steps
@@ -270,18 +271,21 @@ def test_statistics_alone_are_kept_by_their_name() -> None:
 
 
 class OneWeightProbe:
-    """Probe of a network with one weight: retrieval rises with it; defects with `pooled+rare` fall above a limit."""
+    """Probe of a network with one weight: retrieval rises with it; defects with `pooled+rare` fall above a limit.
+
+    The weight -1 stands for adapted batch-norm statistics, which notice three points more.
+    """
 
     score, images_per_measurement, indices, rows = CROP_QUADRANT, 100, range(200), list(range(200))
     start: Measured | None = None
     last: Measured | None = None
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    def __init__(self, limit: float, lost: float = 0.05) -> None:
+        self.limit, self.lost = limit, lost
 
     def measure(self, backbone: torch.nn.Linear, step: int) -> ProbeResult:
         weight = backbone.weight.item()
-        noticed_N = np.linspace(0.7, 0.9, 200) - 0.05 * (weight > self.limit)
+        noticed_N = np.linspace(0.7, 0.9, 200) - self.lost * (weight > self.limit) + 0.03 * (weight < 0)
         found = replace(probed(step, 0.5 + 0.2 * weight), rare_defects_N=noticed_N)
         found = replace(found, values_N=0.2 * weight + np.linspace(0, 0.01, 200))
         self.last = Measured(found, np.full((200, 2), weight, np.float32))
@@ -318,3 +322,30 @@ def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
     assert selection.sides.adapted_ND[0, 0] == alpha, "the report shows the weights that are kept"
     assert bool(selection.verdict.caution) == caution
     assert ("halfway to the start (alpha 0.5)" in selection.verdict.reason) == (alpha == 0.5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "alpha"),
+    [
+        pytest.param(0.005, 0.5, id="less than by the statistics"),
+        pytest.param(-0.03, 1.0, id="regained by training"),
+        pytest.param(0.0, 1.0, id="no more halfway"),
+    ],
+)
+def test_training_that_loses_what_the_statistics_notice_goes_back_halfway(
+    monkeypatch: pytest.MonkeyPatch, lost: float, alpha: float
+) -> None:
+    start, adapted, statistics = (torch.nn.Linear(1, 1, bias=False) for _ in range(3))
+    for network, weight in ((start, 0.0), (adapted, 1.0), (statistics, -1.0)):
+        network.weight.data.fill_(weight)
+    monkeypatch.setattr(holdout_comparison, "with_statistics", lambda *_: statistics)
+    probe = OneWeightProbe(0.6, lost)
+    before = holdout_comparison.measured(probe, start, 0)  # type: ignore[arg-type]
+    run = result(probed(0, 0.5), probed(30, 0.7))
+    comparison = holdout_comparison.HoldoutComparison(probe, start, before, run, staged=True)  # type: ignore[arg-type]
+    full = comparison.compare(adapted, 1.0)  # type: ignore[arg-type]
+    found = comparison.lost_by_training(full)
+    assert ("instead of 83.0 % with adapted batch-norm statistics alone (delta" in found) == (lost > -0.03)
+    kept = comparison.halfway(full, found)
+    assert (kept.alpha, kept.verdict.outcome, kept.verdict.caution) == (alpha, "better", "")
+    assert ("(alpha 0.5) are kept: with them 80.0 %." in kept.verdict.reason) == (alpha == 0.5)
