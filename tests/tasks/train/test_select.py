@@ -294,25 +294,32 @@ class OneWeightProbe:
 
 
 @pytest.mark.parametrize(
-    ("limit", "seconds", "alpha", "caution"),
+    ("limit", "seconds", "alphas", "alpha", "caution"),
     [
-        pytest.param(1.0, 1e9, 1.0, False, id="nothing lost"),
-        pytest.param(0.6, 1e9, 0.5, False, id="not lost halfway"),
-        pytest.param(0.4, 1e9, 1.0, True, id="lost halfway too"),
-        pytest.param(0.6, 50.0, 1.0, True, id="no time left"),
+        pytest.param(1.0, 1e9, [0.5, 1.0], 1.0, False, id="nothing lost"),
+        pytest.param(0.6, 1e9, [0.5, 1.0], 0.5, False, id="not lost halfway"),
+        pytest.param(0.4, 1e9, [0.5, 1.0], 1.0, True, id="lost halfway too"),
+        pytest.param(0.6, 50.0, [0.5, 1.0], 1.0, True, id="no time left"),
+        pytest.param(0.6, 1e9, [1.0], 1.0, True, id="no interpolation wanted"),
     ],
 )
 def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
-    monkeypatch: pytest.MonkeyPatch, limit: float, seconds: float, alpha: float, *, caution: bool
+    monkeypatch: pytest.MonkeyPatch, limit: float, seconds: float, alphas: list[float], alpha: float, *, caution: bool
 ) -> None:
     start, adapted = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
     start.weight.data.fill_(0.0)
     adapted.weight.data.fill_(1.0)
     probe, run = OneWeightProbe(limit), result(probed(0, 0.5), probed(30, 0.7))
     monkeypatch.setattr(select_module, "adapted_backbone", lambda *_: adapted)
-    monkeypatch.setattr(select_module, "best_interpolation", lambda *_: (adapted, 1.0, [(0.0, 0.5), (1.0, 0.7)]))
+    monkeypatch.setattr(select_module, "best_interpolation", lambda *_: (adapted, 1.0, []))  # the plan has none
+    requested = tiny_recipe(f"guard.weight_interpolation={alphas}")
     context = SimpleNamespace(
-        backbone=start, reporter=ProgressReporter(), teacher=None, seconds_left=lambda: seconds, labels={}
+        options=SimpleNamespace(recipe=requested),
+        backbone=start,
+        reporter=ProgressReporter(),
+        teacher=None,
+        seconds_left=lambda: seconds,
+        labels={},
     )
     plan = SimpleNamespace(recipe=tiny_recipe("model.batch_norm=frozen"), labelled=[])
     trained = Trained(run, Path("best.pt"), probe, probe, seconds_per_forward=1.0)  # type: ignore[arg-type]
