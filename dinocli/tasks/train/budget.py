@@ -14,10 +14,10 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.labels import Labels
 from dinocli.data.loader import Batch
 from dinocli.engine.compilation import choose_compile
+from dinocli.engine.costs import measure_costs
 from dinocli.engine.distributed import from_main
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSeconds, RunSize, fit_steps, run_seconds
 from dinocli.engine.step import Learner, train_step
-from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.train_context import TrainContext
 
 MAX_LABELLED_IMAGES = 10_000
@@ -52,9 +52,10 @@ def make_plan(context: TrainContext) -> TrainPlan:
     if batch > context.count and not context.resumed:
         context.reporter.warn(f"a step repeats images: --batch-size {batch}, and there are {context.count} images")
     if context.options.minutes and not context.resumed:
-        loader = context.loader(context.recipe)
+        learner, loader = context.learner(context.recipe), context.loader(context.recipe)
         context.reporter.stage("timing a few steps")
-        costs = measure_costs(context, context.recipe, loader)
+        start = context.backbone, context.preprocess, context.teacher
+        costs = measure_costs(learner, loader, context.recipe, *start)
         plan = from_main(lambda: _within_minutes(context, costs, plan.labelled))
     return replace(plan, recipe=_with_compile_choice(context, plan.recipe))
 

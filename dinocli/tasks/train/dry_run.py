@@ -16,13 +16,13 @@ from dinocli.data.labels import multiclass_columns, read_labels
 from dinocli.data.memory_budget import memory_budget
 from dinocli.data.resident import resident_budget
 from dinocli.engine import distributed
+from dinocli.engine.costs import measure_costs
 from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.batch_fit import limit_batch, measure_memory
 from dinocli.tasks.train.budget import fit_plan, labelled_images
-from dinocli.tasks.train.costs import measure_costs
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
@@ -62,7 +62,9 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         memory = measure_memory(context, context.recipe)
         context = limit_batch(context, memory)
         reporter.stage("timing a few steps")
-        costs = measure_costs(context, context.recipe, context.loader(context.recipe))
+        learner, loader = context.learner(context.recipe), context.loader(context.recipe)
+        start = context.backbone, context.preprocess, context.teacher
+        costs = measure_costs(learner, loader, context.recipe, *start)
         plan, seconds = fit_plan(context, costs, labelled_images(labels), 60 * options.minutes or math.inf)
         recipe = plan.recipe
         forecast = _forecast(context, recipe, seconds, costs)

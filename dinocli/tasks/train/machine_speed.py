@@ -12,11 +12,11 @@ from dinocli.config.load import load_recipe
 from dinocli.data.canvas import Canvas
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
+from dinocli.engine.costs import measure_costs, seconds_per_forward
 from dinocli.engine.device import pick_device
 from dinocli.engine.step import train_step
 from dinocli.engine.step_profile import PARTS, WAIT, ProfiledLoader
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.train.costs import measure_costs, seconds_per_forward
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
@@ -111,9 +111,9 @@ def _measure_networks(
     recipe, batch = context.recipe, int(context.recipe.run.batch_size)
     loader = context.loader(recipe)
     reporter.stage("timing features")
-    forward = seconds_per_forward(context, loader, context.backbone, context.preprocess, len(context.store))
+    forward = seconds_per_forward(loader, context.backbone, context.preprocess, len(context.store))
     reporter.stage("timing steps")
-    step = measure_costs(context, recipe, loader).step
+    step = measure_costs(context.learner(recipe), loader, recipe, context.backbone, context.preprocess).step
     reporter.stage("profiling steps", profiled)
     source, learner = ProfiledLoader(loader, None, ProgressReporter()), context.learner(recipe)
     for number, slices in enumerate(source.steps(0, profiled)):

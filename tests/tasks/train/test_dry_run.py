@@ -101,9 +101,9 @@ def test_costs_are_measured_after_a_step_and_a_pass_that_warm_up(
     def forward(*_: object) -> None:
         clock.now += clock.forwards.pop(0)
 
-    monkeypatch.setattr("dinocli.tasks.train.costs.time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr("dinocli.tasks.train.costs.train_step", step)
-    monkeypatch.setattr("dinocli.tasks.train.costs.whole_features", forward)
+    monkeypatch.setattr("dinocli.engine.costs.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("dinocli.engine.costs.train_step", step)
+    monkeypatch.setattr("dinocli.engine.costs.whole_features", forward)
     found = of(job(images, tmp_path / "run", PLAIN))
     assert found["seconds_per_step"] == 5.0
     assert found["seconds_per_probe"] == 8 * 3 * 8.0 / 8, (

@@ -7,11 +7,11 @@ from dinocli.config.recipe import Recipe
 from dinocli.data.loader import Loader
 from dinocli.engine.build import set_stage
 from dinocli.engine.distributed import from_main
-from dinocli.engine.probe import whole_features
+from dinocli.engine.probe import forwards_per_image, whole_features
 from dinocli.engine.run_seconds import Costs
-from dinocli.engine.step import train_step
+from dinocli.engine.step import Learner, train_step
 from dinocli.models.backbone import Backbone
-from dinocli.tasks.train.train_context import TrainContext
+from dinocli.models.frozen_teacher import TeacherWeights
 
 TIMED_STEPS, TIMED_SECONDS = 3, 2.0
 """Number of timed steps, and time limit in seconds."""
@@ -19,9 +19,24 @@ TIMED_STEPS, TIMED_SECONDS = 3, 2.0
 TIMED_IMAGES = 8
 
 
-def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Costs:
-    """Time a few steps of a temporary learner, and a forward pass of a few images."""
-    learner = context.learner(recipe)
+def measure_costs(
+    learner: Learner,
+    loader: Loader,
+    recipe: Recipe,
+    backbone: Backbone,
+    preprocess: Preprocess,
+    teacher: TeacherWeights | None = None,
+) -> Costs:
+    """Time a few steps of a learner, which changes, and forward passes of a few images.
+
+    Args:
+        learner: A temporary one.
+        loader: Source of the images.
+        recipe: Resolved recipe of the learner.
+        backbone: Backbone with the start weights.
+        preprocess: Size and normalisation of evaluation.
+        teacher: Frozen teacher; None without one.
+    """
     stages = [True] if not float(recipe.optim.head_warmup) or recipe.optim.head_warmup_loss else [False, True]
     seconds = []
     for backbone_learns in stages:
@@ -33,29 +48,20 @@ def measure_costs(context: TrainContext, recipe: Recipe, loader: Loader) -> Cost
             if step and from_main(lambda: time.perf_counter() - began) > TIMED_SECONDS:  # noqa: B023
                 break
         seconds.append((time.perf_counter() - began) / step)
-    forward = from_main(lambda: seconds_per_forward(context, loader, context.backbone, context.preprocess))
+    forward = from_main(lambda: seconds_per_forward(loader, backbone, preprocess))
+    of_teacher = 0.0
+    if teacher:
+        of_teacher = from_main(lambda: seconds_per_forward(loader, teacher.backbone, teacher.preprocess(preprocess)))
     head_step, full_step = from_main(lambda: (seconds[0], seconds[-1]))
-    return Costs(
-        head_step,
-        full_step,
-        forward,
-        context.forwards_per_probe_image(recipe) * forward,
-        from_main(lambda: _seconds_per_teacher_forward(context, loader)),
-    )
-
-
-def _seconds_per_teacher_forward(context: TrainContext, loader: Loader) -> float:
-    if context.teacher is None:
-        return 0.0
-    own = context.teacher.preprocess(context.preprocess)
-    return seconds_per_forward(context, loader, context.teacher.backbone, own)
+    passes = forwards_per_image(backbone, defects=bool(recipe.guard.synthetic_defects))
+    return Costs(head_step, full_step, forward, passes * forward, of_teacher)
 
 
 def seconds_per_forward(
-    context: TrainContext, loader: Loader, backbone: Backbone, preprocess: Preprocess, images: int = TIMED_IMAGES
+    loader: Loader, backbone: Backbone, preprocess: Preprocess, images: int = TIMED_IMAGES
 ) -> float:
     """Return the seconds per image of feature extraction, measured after a warm-up pass."""
-    few = list(range(min(images, len(context.store))))
+    few = list(range(min(images, len(loader.store))))
     began = 0.0
     for _ in range(2):  # the first one warms up
         began = time.perf_counter()
