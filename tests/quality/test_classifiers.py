@@ -110,9 +110,9 @@ def test_few_correct_answers_give_no_certainty() -> None:
 
 def test_groups_are_never_on_both_sides() -> None:
     random = np.random.default_rng(0)
-    centres = random.standard_normal((8, 16))
-    rows = (centres.repeat(6, 0) + 0.01 * random.standard_normal((48, 16))).astype(np.float32)
-    labels, groups = np.array(["a", "b"] * 4).repeat(6), np.arange(8).astype(str).repeat(6)
+    centres = random.standard_normal((40, 16))
+    rows = (centres.repeat(6, 0) + 0.01 * random.standard_normal((240, 16))).astype(np.float32)
+    labels, groups = np.array(["a", "b"] * 20).repeat(6), np.arange(40).astype(str).repeat(6)
     alone, apart = (try_classifiers(prepared(rows), labels, g, method="knn")[0] for g in (None, groups))
     assert alone.right(labels).mean() == 1, "copies of one part find each other"
     assert apart.right(labels).mean() < 0.8

@@ -48,7 +48,7 @@ def dry_run(
         "method": options.method,
         "k": options.k or (None if options.method == "hdbscan" else "auto"),
         "seconds_embedding": embedding,
-        "seconds_grouping": round(_seconds(options, images, width), 1),
+        "seconds_grouping": round(_seconds(options, images, width), 3),
         "memory_bytes": _BASE_BYTES + network + _bytes(options, images, width),
         "files": [str(path) for path in options.outputs()],
     }

@@ -35,7 +35,7 @@ def forecast(context: EmbedContext) -> dict[str, Any]:
         "rows": len(image_batches),
         "shape": list(context.row_shape),
         "bytes": row_bytes(context, image_batches),
-        "seconds": round(_seconds_per_row(context, image_batches) * len(image_batches), 1),
+        "seconds": round(_seconds_per_row(context, image_batches) * len(image_batches), 3),
         "weights": context.info.describe(),
         "size": context.preprocess.size,
         "range": context.preprocess.describe_range(),

@@ -237,7 +237,7 @@ def test_images_are_embedded_and_a_saved_classifier_embeds_others_alike(home: Pa
     assert alone["label"] == "dots"
     wanted = {row["path"]: row["confidence"] for row in first}["./1-2.png"]
     assert float(alone["confidence"]) == pytest.approx(float(wanted), abs=1e-3), "the range of the folder travels"
-    with pytest.raises(WeightsError, match="different preprocess"):
+    with pytest.raises(WeightsError, match="different --size 64 and 160"):
         classify(of_images(home, inputs=(str(home / "feats.npy"),), labels=(), classifier=saved, read=ReadOptions()))
 
 
