@@ -106,12 +106,19 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def json_safe(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not support, by null, at any depth; tuples become lists."""
+def json_safe(value: Any, *, empty_text: bool = True) -> Any:
+    """Replace NaN and infinity, which JSON does not support, by null, at any depth; tuples become lists.
+
+    Args:
+        value: Any data of mappings, lists, tuples, texts and numbers.
+        empty_text: Keep empty texts; otherwise they become null too.
+    """
     if isinstance(value, Mapping):
-        return {key: json_safe(inner) for key, inner in value.items()}
+        return {key: json_safe(inner, empty_text=empty_text) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [json_safe(inner) for inner in value]
+        return [json_safe(inner, empty_text=empty_text) for inner in value]
+    if isinstance(value, str):
+        return value if value or empty_text else None
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -176,17 +176,9 @@ def print_json(data: Mapping[str, Any]) -> None:
     """
     from dinocli.stored import json_safe  # loads pydantic
 
-    result = {name: value if name == "recipe" else _without_empty(value) for name, value in data.items()}
-    sys.stdout.write(json.dumps(json_safe({"schema": SCHEMA, **result}), ensure_ascii=False) + "\n")
+    result = {name: json_safe(value, empty_text=name == "recipe") for name, value in data.items()}
+    sys.stdout.write(json.dumps({"schema": SCHEMA, **result}, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-
-
-def _without_empty(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _without_empty(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_empty(inner) for inner in value]
-    return None if isinstance(value, str) and not value else value
 
 
 def show_rows(

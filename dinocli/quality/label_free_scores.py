@@ -42,10 +42,11 @@ def probe_scores(result: ProbeResult) -> list[Score]:
     key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
     crops = [Score(key, SCORE_NAMES[key], getattr(result.scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
     defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, result.defect_score, "", result.defects_N)
-    key_of_rare, label_of_rare = defect_few_shot.RARE_KEY, defect_few_shot.RARE_LABEL
-    rare = [Score(key_of_rare, label_of_rare, result.rare_defect_score, "", result.rare_defects_N)]
-    rare = rare if len(result.rare_defects_N) else []
-    return [Score(key, name, result.selection_score, "higher", result.values_N), defects, *rare, *crops]
+    scores = [Score(key, name, result.selection_score, "higher", result.values_N), defects]
+    if len(result.rare_defects_N):
+        key, name = defect_few_shot.RARE_KEY, defect_few_shot.RARE_LABEL
+        scores.append(Score(key, name, result.rare_defect_score, "", result.rare_defects_N))
+    return [*scores, *crops]
 
 
 def view_scores(clean_ND: NDArray[np.floating], views_QND: NDArray[np.floating]) -> list[Score]:

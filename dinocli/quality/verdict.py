@@ -205,7 +205,7 @@ def rare_defects_lost(before: ProbeResult, adapted: ProbeResult, which: str = ""
     return (
         "With pooled+rare, the default feature of embed, synthetic defects are noticed in "
         f"{100 * adapted.rare_defect_score:.1f} % of cases instead of {100 * before.rare_defect_score:.1f} %"
-        f"{which and ' '}{which} ({change})."
+        f"{f' {which}' if which else ''} ({change})."
     )
 
 
