@@ -9,6 +9,16 @@ VIEWPORT = {"width": 1440, "height": 900}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+FRAMES = """count => new Promise(done => {
+    const next = () => (count-- ? requestAnimationFrame(next) : done());
+    next();
+})"""
+
+
+def boxes(locator: Any) -> list[dict[str, float]]:
+    """Where the elements lie, read at once: `bounding_box` is None where a page draws an element anew meanwhile."""
+    return list(locator.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())"))
+
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
@@ -62,6 +72,7 @@ def visit(window: Any, request: pytest.FixtureRequest) -> Iterator[Callable[...,
                 page.on(event, ear)
         page.emulate_media(color_scheme=scheme)
         page.goto(path.resolve().as_uri())
+        page.evaluate(FRAMES, 4)  # the observers of sizes have been called once, and what they draw anew is drawn
         return page
 
     yield visit

@@ -12,6 +12,7 @@ from PIL import Image
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Table
 from dinocli.report.picture import Picture
+from tests.report.conftest import boxes
 
 HOSTILE = ["<img src=x onerror=alert(1)>.png", '"><script>alert(1)</script>.png']
 Visit = Callable[..., Any]
@@ -66,7 +67,8 @@ def test_masks_lie_on_their_pictures_as_much_as_the_slider_says(report: Path, vi
     picture, overlay = (first.locator("img").nth(n) for n in (0, 1))
     for image in (picture, overlay):
         image.wait_for()  # they are loaded one after the other
-    assert picture.bounding_box() == overlay.bounding_box()
+    over, under = boxes(first.locator("img"))
+    assert over == under
     assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.65"
     page.fill(".opacity input >> nth=0", "30")
     assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.3"
@@ -112,7 +114,7 @@ def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
     facts = page.text_content("#viewer-facts")
     for wanted in ("scratch", "<b>dent</b>", "anomaly", "1, 2, 3, 4", "0.125"):
         assert wanted in facts
-    assert page.locator("#viewer-overlay").bounding_box() == page.locator("#viewer-image").bounding_box()
+    assert boxes(page.locator("#viewer-overlay")) == boxes(page.locator("#viewer-image"))
     assert page.locator("#viewer-actions a").all_inner_texts() == ["Open the file", "Open the mask"]
     page.fill("#viewer .opacity input", "80")
     assert page.locator("#viewer-overlay").evaluate("image => getComputedStyle(image).opacity") == "0.8"
@@ -146,7 +148,7 @@ def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
     for scheme in ("light", "dark"):
         page = visit(report, on_phone=True, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        first, second = (page.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+        first, second = boxes(page.locator(".tile"))[:2]
         assert first["y"] == second["y"]  # two in a row
         page.locator(".tile").first.tap()
         assert page.locator("#viewer .opacity").is_visible()

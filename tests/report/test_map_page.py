@@ -14,6 +14,7 @@ from dinocli.quality.duplicates import SamePair
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
+from tests.report.conftest import boxes
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 HOSTILE_TOO = '"><script>alert(1)</script>.png'
@@ -413,9 +414,9 @@ def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Vis
     page = visit(report)
     page.click("[data-tab=pairs]")
     assert page.locator(".pair p").all_inner_texts() == ["identical files", "cosine 0.9877", "cosine 0.9700"]
-    left, right = (page.locator(".pair").first.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+    left, right = boxes(page.locator(".pair").first.locator(".tile"))
     assert left["y"] == right["y"]
-    assert left["x"] + left["width"] < right["x"]
+    assert left["right"] < right["x"]
     page.click("[data-tab=numbers]")
     words = page.inner_text("#numbers")
     for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "medoid", "seed", "A remark."):
