@@ -11,11 +11,13 @@ import multiprocessing
 import os
 import pkgutil
 import select
+import socket
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +39,19 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME") if key in os.environ}
     ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
     return {**inherited, **ours, **(more or {})}
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Return a port of this machine that no one else gets within the block, and at which processes can meet.
+
+    As long as nobody listens, it can be bound a second time by those who ask for it and say SO_REUSEADDR, as the store
+    of torch does; the kernel hands it out to no one.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("localhost", 0))
+        yield held.getsockname()[1]
 
 
 def serve() -> None:

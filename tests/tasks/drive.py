@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
@@ -16,7 +15,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.train import train
 from dinocli.tasks.train.train_options import TrainOptions
 from tests.engine.learners import tiny_recipe
-from tests.forks import FORKS
+from tests.forks import FORKS, reserved_port
 from tests.networks import TWO_BLOCKS
 from tests.shortcuts import FEW_PICTURES, replace_values
 
@@ -77,17 +76,15 @@ def processes(what: TrainOptions, *, world: int = 1, shot: tuple[int, int] | Non
         shot: Step and signal: the main process sends it to itself. When it dies, the others are killed too, as
             `torchrun` does.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started: list[ForkServerProcess] = []
-    for rank in range(world):
-        child = FORKS.Process(target=_child, args=(what, rank, world, port, shot))
-        child.start()
-        started.append(child)
-    started[0].join(PATIENCE)
-    for child in started[1:]:
-        if started[0].exitcode == -signal.SIGKILL:
-            child.kill()
-        child.join(PATIENCE)
+    with reserved_port() as port:
+        started: list[ForkServerProcess] = []
+        for rank in range(world):
+            child = FORKS.Process(target=_child, args=(what, rank, world, port, shot))
+            child.start()
+            started.append(child)
+        started[0].join(PATIENCE)
+        for child in started[1:]:
+            if started[0].exitcode == -signal.SIGKILL:
+                child.kill()
+            child.join(PATIENCE)
     return [child.exitcode for child in started]
