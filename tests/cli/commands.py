@@ -58,6 +58,31 @@ def dinocli(
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@dataclass
+class Shot:
+    """A signal that a command sends to itself: one from here would come too late on a busy machine.
+
+    Args:
+        number: The signal.
+        sign: A pattern of files below its working folder. The command gets the signal as soon as one of them holds
+            something, when it opens its next file.
+        words: What the file has to hold.
+    """
+
+    number: int
+    sign: str
+    words: str = ""
+    waiting: bool = True
+
+    def hook(self, event: str, _: tuple[object, ...]) -> None:
+        if event == "open" and self.waiting:
+            self.waiting = False  # to look opens files, too
+            found = [path for path in Path().glob(self.sign) if path.stat().st_size]
+            self.waiting = not any(not self.words or self.words in path.read_text() for path in found)
+            if not self.waiting:
+                os.kill(os.getpid(), self.number)
+
+
 def warm(
     *arguments: str | Path,
     cwd: Path,
@@ -66,6 +91,7 @@ def warm(
     stdout: str = "",
     stderr: str = "",
     replaced: Mapping[str, Any] = FEW_PICTURES,
+    shot: Shot | None = None,
 ) -> Result:
     """Run `dinocli ARGUMENTS` in a process that has torch already.
 
@@ -77,9 +103,11 @@ def warm(
         stdout: A device to write to instead of a file, such as a terminal.
         stderr: Likewise.
         replaced: Values of the package that the command finds replaced, by name. A run draws few pictures.
+        shot: A signal that the command sends to itself.
     """
-    streams = {"stdout": stdout, "stderr": stderr}
-    return start_warm(*arguments, cwd=cwd, stdin=stdin, env=env, replaced=replaced, **streams).wait()
+    return start_warm(
+        *arguments, cwd=cwd, stdin=stdin, env=env, stdout=stdout, stderr=stderr, replaced=replaced, shot=shot
+    ).wait()
 
 
 def in_process(*arguments: str | Path, cwd: Path, stdin: bytes = b"") -> Result:
@@ -99,12 +127,12 @@ class Running:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    def wait_for(self, path: Path) -> None:
-        """Wait until a file is there and holds something."""
+    def wait_until_held(self) -> None:
+        """Wait until a SIGSTOP holds the process."""
         limit = time.monotonic() + 60
-        while not (path.is_file() and path.stat().st_size):
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
             assert self.process.is_alive(), self.err.read_text()
-            assert time.monotonic() < limit, f"{path} never came: {self.err.read_text()}"
+            assert time.monotonic() < limit, f"it never came so far: {self.err.read_text()}"
             time.sleep(0.01)
 
     def wait(self, seconds: float = 120) -> Result:
@@ -125,6 +153,7 @@ def start_warm(
     stdout: str = "",
     stderr: str = "",
     replaced: Mapping[str, Any] = FEW_PICTURES,
+    shot: Shot | None = None,
 ) -> Running:
     """Start a command as `warm` does, and come back at once."""
     streams = cwd / ".streams"
@@ -133,14 +162,21 @@ def start_warm(
     (streams / f"{number}.in").write_bytes(stdin)
     out, err = Path(stdout or streams / f"{number}.out"), Path(stderr or streams / f"{number}.err")
     paths = (str(cwd), str(streams / f"{number}.in"), str(out), str(err))
-    given = (list(map(str, arguments)), *paths, environment(env), dict(replaced))
+    given = (list(map(str, arguments)), *paths, environment(env), dict(replaced), shot)
     process = FORKS.Process(target=_child, args=given)
     process.start()
     return Running(process, out, err)
 
 
 def _child(
-    arguments: list[str], cwd: str, stdin: str, out: str, err: str, env: dict[str, str], replaced: dict[str, Any]
+    arguments: list[str],
+    cwd: str,
+    stdin: str,
+    out: str,
+    err: str,
+    env: dict[str, str],
+    replaced: dict[str, Any],
+    shot: Shot | None,
 ) -> None:
     from dinocli import files
     from dinocli.cli.app import main
@@ -156,6 +192,8 @@ def _child(
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv, sys.executable = ["dinocli", *arguments], env.get("PYTHON", sys.executable)
     replace_values(pytest.MonkeyPatch(), replaced)
+    if shot:
+        sys.addaudithook(shot.hook)
     try:
         main()
     finally:

@@ -12,7 +12,7 @@ from PIL import Image
 from dinocli.artifacts.default_features import newest_features
 from dinocli.artifacts.feature_file import open_features
 from dinocli.cli.embed import next_commands, search_command
-from tests.cli.commands import RANDOM, Result, in_process, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, Shot, in_process, make_images, start_warm, warm
 from tests.cli.test_exit_codes import refused
 from tests.cli.test_processes import two
 from tests.networks import FOUR_BLOCKS
@@ -129,10 +129,8 @@ def test_a_signal_ends_it_in_one_line_and_resume_goes_on(tmp_path: Path) -> None
     folder = make_images(tmp_path / "images", 60)
     few = (*SMALL, "--batch-size", "1", "--tokens", "pooled")
     assert warm("embed", folder, *few, "--out", "whole.npy", cwd=tmp_path).code == 0
-    running = start_warm("embed", folder, *few, cwd=tmp_path)
-    running.wait_for(tmp_path / ".feats.npy.tiles")
-    running.signal(signal.SIGTERM)
-    stopped = running.wait()
+    shot = Shot(signal.SIGTERM, ".feats.npy.tiles")
+    stopped = warm("embed", folder, *few, cwd=tmp_path, shot=shot)
     refused(stopped, 143, "stopped by a signal after ", "of 60; run the same command with --resume to continue")
     assert not (tmp_path / "feats.npy").exists()
     refused(

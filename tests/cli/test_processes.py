@@ -1,51 +1,44 @@
 """Several processes, as `torchrun` and `--gpus N` start them: one run, one output, one exit code."""
 
 import json
+import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
-from tests.cli.commands import TINY, Result, Running, start_warm, warm
-from tests.forks import environment
+from tests.cli.commands import TINY, Result, Shot, start_warm, warm
+from tests.forks import environment, reserved_port
 
 FAKE_PYTHON = """#!/bin/sh
+{first}
 echo "$RANK of $WORLD_SIZE: $*" >> "$0.log"
 while [ "$(wc -l < "$0.log")" -lt 2 ]; do sleep 0.01; done
 """
+AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent.LocalElasticAgent"
+WATCH = LocalElasticAgent._monitor_workers
 
 
-def start_two(*arguments: str | Path, cwd: Path) -> list[Running]:
-    """Start a command twice with the environment that `torchrun` gives to two processes."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    return [
-        start_warm(*arguments, cwd=cwd, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
-    ]
-
-
-def two(*arguments: str | Path, cwd: Path) -> list[Result]:
-    return [running.wait() for running in start_two(*arguments, cwd=cwd)]
+def two(*arguments: str | Path, cwd: Path, shot: Shot | None = None) -> list[Result]:
+    """Run a command twice with the environment that `torchrun` gives to two processes, of which the second is shot."""
+    with reserved_port() as port:
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        main = start_warm(*arguments, cwd=cwd, env=ranks[0])
+        other = start_warm(*arguments, cwd=cwd, env=ranks[1], shot=shot)
+        return [main.wait(), other.wait()]
 
 
 def test_two_processes_are_interrupted_together_and_go_on_together(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ("pretrain", images, *TINY, "--steps", "12", "-s", "run.log_every=1", "--out", "run")
-    both = start_two(*command, cwd=tmp_path)
-    both[0].wait_for(run / "metrics.jsonl")
-    while '"loss"' not in (run / "metrics.jsonl").read_text():
-        assert both[0].process.is_alive(), both[0].err.read_text()
-        time.sleep(0.01)
-    both[1].signal(signal.SIGTERM)  # one of them alone: the others have to stop after the same step
-    main, other = (running.wait() for running in both)
+    shot = Shot(signal.SIGTERM, "run/metrics.jsonl", '"loss"')
+    main, other = two(*command, cwd=tmp_path, shot=shot)  # one of them alone: both have to stop after the same step
     assert (main.code, other.code) == (143, 143), main.err + other.err
     assert main.err.count("run the same command with --resume to continue") == 1
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
@@ -71,16 +64,15 @@ def test_gpus_starts_one_process_each(images: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_nodes_make_one_run_and_one_feature_file(images: Path, tmp_path: Path) -> None:
     """Each node is started by its own `torchrun`, and they meet at an address; here both are on one machine."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    node = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-id", "one"]
-    node += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "-m", "dinocli"]
 
     def both(*arguments: str | Path) -> list[str]:
         streams: Any = {"cwd": tmp_path, "env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        nodes = [subprocess.Popen([*node, *map(str, arguments)], text=True, **streams) for _ in range(2)]
-        told = [one.communicate(timeout=600) for one in nodes]
+        node = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        with reserved_port() as port:
+            node += ["--rdzv-id", "one", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+            command = [*node, "-m", "dinocli", *map(str, arguments)]
+            nodes = [subprocess.Popen(command, text=True, **streams) for _ in range(2)]
+            told = [one.communicate(timeout=600) for one in nodes]
         assert [one.returncode for one in nodes] == [0, 0], told
         return sorted(out for out, _ in told)
 
@@ -100,10 +92,10 @@ def test_of_two_processes_rank_0_prints_the_plan(images: Path, tmp_path: Path) -
     assert list(tmp_path.rglob("*.pt")) == []
 
 
-def fake_python(folder: Path, then: str) -> dict[str, str]:
+def fake_python(folder: Path, then: str, first: str = "") -> dict[str, str]:
     """Make something that `--gpus` starts in place of Python: it writes down its arguments, then does as told."""
     path = folder / "python"
-    path.write_text(FAKE_PYTHON + then)
+    path.write_text(FAKE_PYTHON.format(first=first) + then)
     path.chmod(0o755)
     return {"PYTHON": str(path)}
 
@@ -116,20 +108,27 @@ def test_gpus_passes_the_command_on_and_the_first_ones_exit_code_back(images: Pa
     assert lines == [f"{rank} of 2: -m dinocli pretrain {images} --device cpu --steps 3" for rank in range(2)]
 
 
+def watch_and_stop(agent: LocalElasticAgent, workers: Any) -> Any:
+    """Look after the processes, and send the launcher a signal once both have written down their arguments.
+
+    One that comes while it starts them would be lost on them: it does not know them yet.
+    """
+    log = Path(f"{os.environ['PYTHON']}.log")
+    if log.is_file() and len(log.read_text().splitlines()) == 2:
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+    return WATCH(agent, workers)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
 def test_gpus_passes_a_signal_on(number: int, code: int, images: Path, tmp_path: Path) -> None:
-    env = fake_python(tmp_path, "trap 'echo saved >> $0.log; exit 1' INT TERM\nwhile :; do sleep 0.05; done\n")
-    running = start_warm("pretrain", images, "--device", "cpu", "--gpus", "2", cwd=tmp_path, env=env)
-    log = tmp_path / "python.log"
-    running.wait_for(log)
-    while len(log.read_text().splitlines()) < 2:
-        time.sleep(0.01)
-    time.sleep(0.2)  # until both have set their traps
-    running.signal(number)
-    assert running.wait().code == code
-    assert log.read_text().count("saved") == 2
+    trap = "trap 'echo saved >> $0.log; exit 1' INT TERM"
+    env = {**fake_python(tmp_path, "while :; do sleep 0.05; done\n", trap), "SIGNAL": str(int(number))}
+    asked = ("pretrain", images, "--device", "cpu", "--gpus", "2")
+    done = warm(*asked, cwd=tmp_path, env=env, replaced={f"{AGENT}._monitor_workers": watch_and_stop})
+    assert done.code == code
+    assert (tmp_path / "python.log").read_text().count("saved") == 2
 
 
 @pytest.mark.parametrize(

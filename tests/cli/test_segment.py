@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dinocli.artifacts.mask_folder import PARTIAL_FOLDER
-from tests.cli.commands import RANDOM, Result, in_process, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, Result, Shot, in_process, make_images, warm
 from tests.cli.test_exit_codes import refused
 from tests.guide import check_in_guide
 
@@ -63,10 +63,8 @@ def test_two_names_that_differ_by_suffix(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_whole_files_and_resume_ends_it(tmp_path: Path) -> None:
     make_images(tmp_path / "in", 60)
     command = ("segment", "in", *SMALL, "-m", "kmeans", "-k", "2", "--sample", "4", "--out", "out")
-    running = start_warm(*command, cwd=tmp_path)
-    running.wait_for(tmp_path / "out" / PARTIAL_FOLDER / "masks" / "03.png")
-    running.signal(signal.SIGINT)
-    stopped = running.wait()
+    shot = Shot(signal.SIGINT, f"out/{PARTIAL_FOLDER}/masks/03.png")
+    stopped = warm(*command, cwd=tmp_path, shot=shot)
     assert stopped.code == 130, stopped.err
     assert "--resume" in stopped.err
     assert not (tmp_path / "out" / "segment.json").exists()

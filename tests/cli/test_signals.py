@@ -2,21 +2,12 @@
 
 import json
 import signal
-import time
 import tomllib
 from pathlib import Path
 
-from tests.cli.commands import TINY, Running, start_warm, warm
+from tests.cli.commands import TINY, Shot, warm
 
 STEPS = 24
-
-
-def after_some_steps(running: Running, run: Path, steps: int) -> None:
-    """Wait until the metrics file has this step."""
-    running.wait_for(run / "metrics.jsonl")
-    while f'"step": {steps}, "loss"' not in (run / "metrics.jsonl").read_text():
-        assert running.process.is_alive(), running.err.read_text()
-        time.sleep(0.005)
 
 
 def test_a_run_interrupted_twice_and_resumed_is_complete(images: Path, tmp_path: Path) -> None:
@@ -25,10 +16,8 @@ def test_a_run_interrupted_twice_and_resumed_is_complete(images: Path, tmp_path:
     resumed: tuple[str, ...] = ()
     done_before = 0
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        running = start_warm(*command, *resumed, cwd=tmp_path)
-        after_some_steps(running, run, done_before + 3)
-        running.signal(number)
-        stopped = running.wait()
+        shot = Shot(number, "run/metrics.jsonl", f'"step": {done_before + 3}, "loss"')
+        stopped = warm(*command, *resumed, cwd=tmp_path, shot=shot)
         assert stopped.code == code, stopped.err
         assert stopped.out == ""
         line = stopped.err.splitlines()[-1]

@@ -16,7 +16,7 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.artifacts.link_folders import MARKER_FILE
 from dinocli.file_set import recover
 from dinocli.models.create import create_backbone
-from tests.cli.commands import RANDOM, TINY, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, TINY, Shot, make_images, start_warm, warm
 from tests.networks import FOUR_BLOCKS
 
 SEED = 0
@@ -234,12 +234,8 @@ def test_a_signal_gives_advice_that_the_command_can_follow(quick_path: Path) -> 
     (quick_path / "tmp").mkdir()
     make_images(quick_path / "images", 60)
     command = ("cluster", "images", *RANDOM, "--batch-size", "1")
-    running = start_warm(*command, cwd=quick_path, env={"TMPDIR": str(quick_path / "tmp")})
-    while not list(quick_path.glob("tmp/dinocli-*/.feats.npy.journal")):
-        assert running.process.is_alive(), running.err.read_text()
-        time.sleep(0.005)
-    running.signal(signal.SIGTERM)
-    done = running.wait()
+    shot = Shot(signal.SIGTERM, "tmp/dinocli-*/.feats.npy.journal")
+    done = warm(*command, cwd=quick_path, env={"TMPDIR": str(quick_path / "tmp")}, shot=shot)
     assert done.code == 143, done.err
     last = done.err.splitlines()[-1]
     assert "stopped by a signal" in last

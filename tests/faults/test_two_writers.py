@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.commands import RANDOM, TINY, Running, make_images, start_warm, warm
+from tests.cli.commands import RANDOM, TINY, Running, Shot, make_images, start_warm, warm
 
 SMALL = (*RANDOM, "--size", "32")
 AT_ONCE = {"dinocli.file_locks.locked.__wrapped__.__kwdefaults__": {"seconds": 0.0}}
@@ -26,11 +26,10 @@ def release() -> Iterator[None]:
 
 
 def stopped_midway(*arguments: str | Path, cwd: Path, sign: str) -> Running:
-    """Start a command, and hold it as soon as a file is there."""
-    running = start_warm(*arguments, cwd=cwd)
-    running.wait_for(cwd / sign)
+    """Start a command, which holds itself as soon as a file is there."""
+    running = start_warm(*arguments, cwd=cwd, shot=Shot(signal.SIGSTOP, sign))
     HELD.append(running)
-    running.signal(signal.SIGSTOP)
+    running.wait_until_held()
     return running
 
 
