@@ -1,4 +1,5 @@
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ FRAMES = """count => new Promise(done => {
 def boxes(locator: Any) -> list[dict[str, float]]:
     """Where the elements lie, read at once: `bounding_box` is None where a page draws an element anew meanwhile."""
     return list(locator.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())"))
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for what happens soon (the browser's own way to wait for a condition is forbidden by the page's policy)."""
+    limit = time.monotonic() + 30  # of a busy machine
+    while not page.evaluate(condition):
+        assert time.monotonic() < limit, f"never happened: {condition}"
+        page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="package")

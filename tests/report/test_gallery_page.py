@@ -12,7 +12,7 @@ from PIL import Image
 from dinocli.report.gallery_page import GalleryImage, GalleryPage, Segment, write_gallery_page
 from dinocli.report.page import Table
 from dinocli.report.picture import Picture
-from tests.report.conftest import boxes
+from tests.report.conftest import boxes, until
 
 HOSTILE = ["<img src=x onerror=alert(1)>.png", '"><script>alert(1)</script>.png']
 Visit = Callable[..., Any]
@@ -114,7 +114,8 @@ def test_one_image_with_its_facts(report: Path, visit: Visit) -> None:
     facts = page.text_content("#viewer-facts")
     for wanted in ("scratch", "<b>dent</b>", "anomaly", "1, 2, 3, 4", "0.125"):
         assert wanted in facts
-    assert boxes(page.locator("#viewer-overlay")) == boxes(page.locator("#viewer-image"))
+    over, under = boxes(page.locator("#viewer-overlay, #viewer-image"))
+    assert over == under
     assert page.locator("#viewer-actions a").all_inner_texts() == ["Open the file", "Open the mask"]
     page.fill("#viewer .opacity input", "80")
     assert page.locator("#viewer-overlay").evaluate("image => getComputedStyle(image).opacity") == "0.8"
@@ -151,7 +152,7 @@ def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
         first, second = boxes(page.locator(".tile"))[:2]
         assert first["y"] == second["y"]  # two in a row
         page.locator(".tile").first.tap()
-        assert page.locator("#viewer .opacity").is_visible()
+        page.wait_for_selector("#viewer .opacity")  # a tap is known as one some time after the touch
         assert page.evaluate("byId('viewer').scrollWidth") == 390
 
 
@@ -194,10 +195,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-SHARE = """canvas => {
+SHARE = """(() => {
+  const canvas = document.querySelector(".tile canvas.overlay");
   const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   return data.filter((value, i) => i % 4 === 3 && value > 0).length / (data.length / 4);
-}"""
+})()"""
+"""The share of the first image that its mask covers."""
 
 
 def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None:
@@ -211,10 +214,8 @@ def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, v
     assert "white outline: true mask" in page.inner_text(".summary")
     for value, share in (("0.5", 0.5), ("0.2", 0.8)):
         page.fill("#threshold", value)
-        mask = page.locator(".tile canvas.overlay").first
-        page.wait_for_function("document.querySelector('.tile canvas.overlay')?.width === 80")
-        page.wait_for_timeout(100)
-        assert mask.evaluate(SHARE) == pytest.approx(share, abs=0.08)
+        until(page, "document.querySelector('.tile canvas.overlay')?.width === 80")
+        until(page, f"Math.abs({SHARE} - {share}) < 0.08")
     assert page.locator(".tile img.overlay").count() == 0
     assert page.inner_text("#threshold-value") == "0.20"
     first.click()
