@@ -271,18 +271,20 @@ def test_invalid_cache_and_max_bad_are_refused(images: ImageList, option: str, v
 @pytest.mark.parametrize(("kind", "asked"), KINDS)
 def test_progress_counts_every_image_and_no_thread_remains(images: ImageList, kind: str, asked: dict[str, Any]) -> None:
     seen: list[tuple[int, int]] = []
+    before = threading.enumerate()
     open_images(images, progress=lambda done, total: seen.append((done, total)), **asked)
     assert seen == [(i, 10) for i in range(1, 11)], kind
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
+    assert not set(threading.enumerate()) - set(before)
 
 
 def test_interrupted_decoding_leaves_neither_threads_nor_files(images: ImageList) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
+    before = threading.enumerate()
     with pytest.raises(KeyboardInterrupt):
         open_images(images, shared=True, progress=interrupt)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dinocli")]
+    assert not set(threading.enumerate()) - set(before)
     assert _files(images) == []
 
 
