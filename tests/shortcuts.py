@@ -1,5 +1,6 @@
 """What commands leave out where a test does not look at it: pictures, a third of a run of two steps; trial steps."""
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,12 @@ UNMEASURED = {
     "dinocli.tasks.train.dry_run.measure_costs": same_costs,
 }
 """For a `--dry-run` of which neither time nor memory is looked at."""
+
+
+AT_ANY_SPEED = {
+    f"dinocli.cli.stages.{name}": math.inf for name in ("HEARTBEAT_SECONDS", "MIN_LOGGED_SECONDS", "MIN_RATE_SECONDS")
+}
+"""What a command says does not depend on how long it takes."""
 
 
 def replace_values(patch: pytest.MonkeyPatch, values: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from dinocli.cli.app import app
 from tests.forks import FORKS, environment
 from tests.networks import FOUR_BLOCKS, TWO_BLOCKS
-from tests.shortcuts import FEW_PICTURES, replace_values
+from tests.shortcuts import AT_ANY_SPEED, FEW_PICTURES, replace_values
 
 TINY = (
     *("--weights", "none", "--model", TWO_BLOCKS, "--recipe", "grey"),
@@ -191,7 +191,7 @@ def _child(
     sys.stdin = io.TextIOWrapper(open(stdin, "rb"))  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv, sys.executable = ["dinocli", *arguments], env.get("PYTHON", sys.executable)
-    replace_values(pytest.MonkeyPatch(), replaced)
+    replace_values(pytest.MonkeyPatch(), {**AT_ANY_SPEED, **replaced})
     if shot:
         sys.addaudithook(shot.hook)
     try:
