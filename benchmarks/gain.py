@@ -73,7 +73,7 @@ def measure(args: argparse.Namespace, name: str, images: str, labels: str) -> No
 
 
 def ended(run: Path) -> bool:
-    return (run / "run.json").is_file() and json.loads((run / "run.json").read_text())["status"] != "running"
+    return (run / "run.json").is_file() and "outcome" in json.loads((run / "run.json").read_text())
 
 
 def dinocli(*words: str) -> str:

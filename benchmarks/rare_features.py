@@ -34,6 +34,7 @@ from dinocli.engine.rare_features import SAMPLE, RareFeatures, RareFit
 from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
+from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
@@ -97,7 +98,8 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
         print(name, (number + 1) * BATCH, f"{time.monotonic() - begin:.0f} s", flush=True)
     for key, blocks in parts.items():
         np.save(folder / f"{key}.npy", np.concatenate(blocks))
-    about = {"names": context.images.names, "images": images, "labels": labels}
+    change = context.info.similarity_change
+    about = {"names": context.images.names, "images": images, "labels": labels, "similarity_change": change}
     (folder / "set.json").write_text(json.dumps(about))
 
 
@@ -115,7 +117,7 @@ class Set:
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "set.json").read_text())
         self.labels = np.array(next(iter(read_labels(about["labels"], about["names"]).values())))
-        self.folder, self.names = folder, about["names"]
+        self.folder, self.names, self.change = folder, about["names"], about.get("similarity_change", 0.0)
         self.pooled = torch.from_numpy(np.load(folder / "pooled.npy"))
         self.maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in MAPS}
         self.sample = np.random.default_rng(0).permutation(len(self.names))[:SAMPLE]
@@ -128,7 +130,7 @@ class Set:
     @functools.cache  # noqa: B019 (a process measures few sets)
     def product(self, kind: str) -> tuple[RareFeatures, Tensor]:
         """Fit the features of `embed --tokens` to the sample, and compute those of every image."""
-        fit = RareFit(kind)
+        fit = RareFit(kind, self.change)
         for rows, maps in self.blocks(self.sample):
             fit.add(self.pooled[rows], maps, [self.names[row] for row in rows])
         features = fit.finish()[0]
@@ -138,6 +140,18 @@ class Set:
         found = [features.of_maps(self.pooled[rows], maps, numbers[rows]) for rows, maps in blocks]
         return features, torch.cat(found)
 
+    def of_share(self, share: float) -> Tensor:
+        """Compute `pooled+rare` with another share of the rare part."""
+        pooled_ND, rare_NP = F.normalize(self.pooled, dim=1), self.parts(TEMPERATURE)[0]
+        return self.whitened(torch.cat([math.sqrt(1 - share) * pooled_ND, math.sqrt(share) * rare_NP], 1))
+
+    def of_sharpness(self, sharpness: float, centre: float = 0.5) -> Tensor:
+        """Compute `pooled+rare` with the share c^s / (c^s + (1 - c)^s), and c = 0.5 moved to `centre`."""
+        similarity = mean_cosine(self.pooled[self.sample].numpy()) - self.change
+        ratio = similarity / (1 - similarity) * (1 - centre) / centre
+        return self.of_share(min(0.999, 1 / (1 + ratio**-sharpness)))
+
+    @functools.cache  # noqa: B019
     def parts(self, temperature: float, *, split: bool = False) -> list[Tensor]:
         """Return both rarity-weighted means, L2-normalised and concatenated, of each image or its four quadrants."""
         builders = {name: BankBuilder() for name in MAPS}
@@ -218,6 +232,14 @@ def _rarity_at(units_NhwD: Tensor, bank_images: Tensor, row: int, column: int, r
     return 1 - cosine_NM.topk(ORDER).values[:, -1]
 
 
+def _of_share(share: float) -> Callable[[Set], Tensor]:
+    return lambda found: found.of_share(share)
+
+
+def _of_sharpness(sharpness: float, centre: float) -> Callable[[Set], Tensor]:
+    return lambda found: found.of_sharpness(sharpness, centre)
+
+
 WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled": lambda found: found.pooled,
     "pooled, whitened": lambda found: found.whitened(F.normalize(found.pooled, dim=1)),
@@ -231,6 +253,8 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled+rare, floor 0.08": lambda found: found.whitened(found.joined("pooled+rare"), 0.08),
     "pooled+rare, bank of the same place, 1 cell": lambda found: found.near(1),
     "pooled+rare, bank of the same place, 2 cells": lambda found: found.near(2),
+    **{f"pooled+rare, share {share}": _of_share(share) for share in (0.3, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999)},
+    **{f"pooled+rare, sharpness {s}, centre {c}": _of_sharpness(s, c) for s in (3, 4, 6, 9) for c in (0.5, 0.45)},
     "rare, not whitened": lambda found: found.parts(0.7)[0],
     "rare, temperature 0.5": lambda found: found.whitened(found.parts(0.5)[0]),
     "rare, temperature 1": lambda found: found.whitened(found.parts(1.0)[0]),

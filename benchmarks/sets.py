@@ -14,6 +14,14 @@ also the tile). SOURCE is what `git clone` or `unzip` gives:
     aerial   github.com/palewithout/RSSCN7; 100 a class; no licence stated
     photos   Caltech-101, 30 images of each of 26 classes; CC BY 4.0
 
+and, on which no default was chosen until 2026-11-30:
+
+    flowers  five kinds of flowers, github.com/atiaisaac/flowers_classification; 150 a class; CC BY
+    textures ten classes of the Describable Textures Dataset, github.com/pan8915/DeepTexture; 90 a class; research use
+    insects  ants and bees, github.com/zhangtao7750/syn; no licence stated
+    waste    TrashNet, resized, github.com/congduytran12/Trash-Classification-; 130 a class; MIT
+    landuse  UC Merced, 21 classes, github.com/Vishan29/fyp_vjti_stage1; 40 a class; public domain
+
 A subset is the beginning of `random.Random(0).shuffle` of the sorted names of a class.
 """
 
@@ -67,6 +75,29 @@ def photos(source: Path, images: Path) -> None:
     folders = class_folders(source / "101_ObjectCategories")
     large = [folder for folder in folders if folder.name not in left_out and len(names(folder)) >= 50]
     copy_classes(large[:26], images, 30)
+
+
+def flowers(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "flowers"), images, 150)
+
+
+def textures(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "images"), images, 90)
+
+
+def insects(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "hymenoptera_data" / "train"), images)
+    for folder in class_folders(source / "hymenoptera_data" / "val"):
+        for name in names(folder):
+            shutil.copy2(folder / name, images / folder.name / name)
+
+
+def waste(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "dataset-resized"), images, 130)
+
+
+def landuse(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "UCMerced_LandUse" / "Images"), images, 40)
 
 
 def cells(source: Path, images: Path) -> None:
@@ -127,7 +158,9 @@ def class_folders(source: Path) -> list[Path]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
+    return sorted(
+        path.name for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif")
+    )
 
 
 def copy_classes(folders: Iterable[Path], images: Path, most: int | None = None) -> None:
@@ -151,7 +184,11 @@ def write_labels(images: Path, header: tuple[str, ...], rows: Iterable[tuple[str
 
 
 SETS: dict[str, Callable[[Path, Path], None]] = {
-    function.__name__: function for function in (steel, xray, cells, tiles, boards, blood, aerial, photos)
+    function.__name__: function
+    for function in (
+        *(steel, xray, cells, tiles, boards, blood, aerial, photos),
+        *(flowers, textures, insects, waste, landuse),
+    )
 }
 
 
