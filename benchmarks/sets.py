@@ -20,7 +20,6 @@ and, on which no default was chosen until 2026-11-30:
     textures ten classes of the Describable Textures Dataset, github.com/pan8915/DeepTexture; 90 a class; research use
     insects  ants and bees, github.com/zhangtao7750/syn; no licence stated
     waste    TrashNet, resized, github.com/congduytran12/Trash-Classification-; 130 a class; MIT
-    landuse  UC Merced, 21 classes, github.com/Vishan29/fyp_vjti_stage1; 40 a class; public domain
 
 A subset is the beginning of `random.Random(0).shuffle` of the sorted names of a class.
 """
@@ -96,10 +95,6 @@ def waste(source: Path, images: Path) -> None:
     copy_classes(class_folders(source / "dataset-resized"), images, 130)
 
 
-def landuse(source: Path, images: Path) -> None:
-    copy_classes(class_folders(source / "UCMerced_LandUse" / "Images"), images, 40)
-
-
 def cells(source: Path, images: Path) -> None:
     with next(source.rglob("labels.csv")).open(encoding="utf-8") as lines:
         rows = [re.split(r"[\s,]+", line.strip()) for line in lines if line.startswith("images/")]
@@ -158,9 +153,7 @@ def class_folders(source: Path) -> list[Path]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(
-        path.name for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif")
-    )
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
 
 
 def copy_classes(folders: Iterable[Path], images: Path, most: int | None = None) -> None:
@@ -187,7 +180,7 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     function.__name__: function
     for function in (
         *(steel, xray, cells, tiles, boards, blood, aerial, photos),
-        *(flowers, textures, insects, waste, landuse),
+        *(flowers, textures, insects, waste),
     )
 }
 
