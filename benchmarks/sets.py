@@ -19,6 +19,7 @@ and, on which no default was chosen until 2026-11-30:
     flowers  five kinds of flowers, github.com/atiaisaac/flowers_classification; 150 a class; CC BY
     textures ten classes of the Describable Textures Dataset, github.com/pan8915/DeepTexture; 90 a class; research use
     insects  ants and bees, github.com/zhangtao7750/syn; no licence stated
+    pets     cats and dogs, github.com/karemsaeed21/cat_vs_dog_classification_CNN; 300 a class; no licence stated
     waste    TrashNet, resized, github.com/congduytran12/Trash-Classification-; 130 a class; MIT
 
 A subset is the beginning of `random.Random(0).shuffle` of the sorted names of a class.
@@ -89,6 +90,10 @@ def insects(source: Path, images: Path) -> None:
     for folder in class_folders(source / "hymenoptera_data" / "val"):
         for name in names(folder):
             shutil.copy2(folder / name, images / folder.name / name)
+
+
+def pets(source: Path, images: Path) -> None:
+    copy_classes(class_folders(source / "PetImages"), images, 300)
 
 
 def waste(source: Path, images: Path) -> None:
@@ -180,7 +185,7 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     function.__name__: function
     for function in (
         *(steel, xray, cells, tiles, boards, blood, aerial, photos),
-        *(flowers, textures, insects, waste),
+        *(flowers, textures, insects, pets, waste),
     )
 }
 
