@@ -45,7 +45,7 @@ def test_a_file_killed_twice_and_resumed_equals_an_uninterrupted_one(
     for after in (10, 19):
         victim = FORKS.Process(target=_embed_and_die, args=(folder, out, after, commit_seconds, tile))
         victim.start()
-        victim.join(60)
+        victim.join(300)
         assert victim.exitcode == -signal.SIGKILL
         assert not out.exists()
         with (tmp_path / ".feats.npy.journal").open("ab") as journal:

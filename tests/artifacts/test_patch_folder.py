@@ -92,7 +92,7 @@ def test_an_interrupted_patch_folder_is_hidden_and_resumes(folder: Path, tmp_pat
     embed(job(folder, tmp_path / "whole", kind="patch", keep_aspect=True))
     victim = FORKS.Process(target=_patches_and_die, args=(folder, tmp_path / "patches", 8))
     victim.start()
-    victim.join(60)
+    victim.join(300)
     assert victim.exitcode == -signal.SIGKILL
     assert not (tmp_path / "patches").exists()
     assert len((tmp_path / ".patches.journal").read_bytes().splitlines()) > 1

@@ -135,7 +135,7 @@ class Running:
             assert time.monotonic() < limit, f"it never came so far: {self.err.read_text()}"
             time.sleep(0.01)
 
-    def wait(self, seconds: float = 120) -> Result:
+    def wait(self, seconds: float = 300) -> Result:
         self.process.join(seconds)
         code = self.process.exitcode
         if code is None:

@@ -76,7 +76,7 @@ def test_a_stream_holds_its_positions(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images")
     (folder / "03.png").write_bytes(b"no image")
     running = start_warm("embed", folder, *SMALL, "--out", "-", cwd=tmp_path)
-    running.process.join(60)
+    running.process.join(300)
     assert running.process.exitcode == 0, running.err.read_text()
     rows = np.load(io.BytesIO(running.out.read_bytes()))
     assert rows.shape == (12, 64)

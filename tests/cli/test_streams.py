@@ -147,7 +147,7 @@ SLOW = pytest.mark.slow
 )
 def test_a_closed_pipe_ends_quietly(command: str, reader: str) -> None:
     line = f"set -o pipefail; {sys.executable} -m dinocli {command} | {reader}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -157,6 +157,6 @@ def test_a_closed_pipe_ends_quietly(command: str, reader: str) -> None:
 )
 def test_a_full_stdout_is_said(command: str) -> None:
     line = f"{sys.executable} -m dinocli {command} > /dev/full"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 6
     assert done.stderr == "dinocli: [Errno 28] No space left on device; free some space\n"

@@ -16,6 +16,6 @@ def test_kill_before_each_file_operation_leaves_the_old_or_new_result(task: str,
     (quick_path / "old").mkdir()
     folder = quick_path if task != "one-file" else quick_path / "old"
     command = [sys.executable, "-m", "tests.faults.crash", task, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= (2 if task == "one-file" else 20)

@@ -28,7 +28,7 @@ def with_limit(size: int, work: Callable[..., object], *given: Any) -> str:
     ours, theirs = FORKS.Pipe()
     child = FORKS.Process(target=_limited, args=(theirs, size, work, given))
     child.start()
-    child.join(60)
+    child.join(300)
     assert ours.poll(), "it went through, or died"
     return str(ours.recv())
 

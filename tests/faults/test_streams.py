@@ -12,7 +12,7 @@ BASE = f"{sys.executable} -m dinocli"
 
 
 def shell(line: str, **env: str) -> tuple[int, str, str]:
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(env), timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(env), timeout=300)
     return done.returncode, done.stdout, done.stderr
 
 

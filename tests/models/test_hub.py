@@ -82,7 +82,7 @@ def test_the_cache_is_used_with_the_settings_of_the_environment(silent: str, tmp
     _cached(tmp_path)
     mine = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_ENDPOINT": f"http://{silent}"}
     env = {key: value for key, value in os.environ.items() if "HF_" not in key and "proxy" not in key.lower()} | mine
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     cached, message, seconds = run.stdout.splitlines()
     assert cached == "True apache-2.0 resnet10t.c3_in1k"
@@ -108,7 +108,8 @@ class _Refuses(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 60.0)  # of a busy machine
     with HTTPServer(("127.0.0.1", 0), _Refuses) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()

@@ -19,7 +19,7 @@ from tests.forks import FORKS, reserved_port
 from tests.networks import TWO_BLOCKS
 from tests.shortcuts import FEW_PICTURES, replace_values
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class Ears(ProgressReporter):
