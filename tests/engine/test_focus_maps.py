@@ -1,5 +1,6 @@
 """Focus maps of the initial backbone find a pattern that only one image has."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def test_a_mask_draws_all_crops_inside(folder: Path, backbone: Backbone, tmp_pat
     mask = np.zeros((128, 128), np.uint8)
     mask[:, :8], mask[64:, :64] = 255, 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    (folder / "strip.png").unlink()
+    squares = shutil.copytree(folder, tmp_path / "squares", ignore=shutil.ignore_patterns("strip.png"))
     about = replace(ABOUT, roi=parse_roi(str(tmp_path / "mask.png")))
-    source = loader(folder, about)
+    source = loader(squares, about)
     focus = build_focus(backbone, source, 0.0, about, ProgressReporter())
     assert focus is not None
     assert focus.share == 1
@@ -84,4 +85,4 @@ def test_a_mask_draws_all_crops_inside(folder: Path, backbone: Backbone, tmp_pat
     half = both.maps_Mgg.shape[1] // 2
     assert both.maps_Mgg[:, :half, half:].max() == 0, "rare places outside do not count"
     box = replace(ABOUT, roi="0,0,64,64")
-    assert build_focus(backbone, loader(folder, box), 0.0, box, ProgressReporter()) is None
+    assert build_focus(backbone, loader(squares, box), 0.0, box, ProgressReporter()) is None

@@ -41,7 +41,7 @@ def _of(backbone: Backbone, x: Tensor, kind: str, layers: int = 1) -> Tensor:
 
 
 def _close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)  # of values around 1; kernels may differ
 
 
 @pytest.mark.parametrize(("name", "side", "prefix"), VITS)
