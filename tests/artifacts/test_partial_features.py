@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -60,7 +61,10 @@ def test_a_file_killed_twice_and_resumed_equals_an_uninterrupted_one(
     assert not list(tmp_path.glob(".feats*"))
 
 
-def test_rows_that_the_journal_does_not_count_are_written_again(tmp_path: Path) -> None:
+def test_rows_that_the_journal_does_not_count_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "COMMIT_SECONDS", math.inf)
     target, rows = tmp_path / "feats.npy", np.arange(12, dtype=np.float32).reshape(6, 2)
     first = PartialFeatures(target, {"a": 1}, (2,), "float32", resume=True)
     first.add(rows[:3], [(0, 0, 0, 0)] * 3, 4, [("./x", "broken")])

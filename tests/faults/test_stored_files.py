@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -226,7 +227,8 @@ def test_damaged_recipes_are_refused_in_one_line(tmp_path: Path) -> None:
         load_recipe(settings=["run.steps=true"])
 
 
-def test_damaged_journals_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_damaged_journals_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinocli.journal.COMMIT_SECONDS", math.inf)
     request = {"tokens": "pooled"}
 
     def parts(resume: bool) -> PartialFeatures:
