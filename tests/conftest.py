@@ -13,6 +13,9 @@ FIRST = (
 )
 """Where the long files are; the last ones that are handed out should be short."""
 
+OTHERS = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "OMP_WAIT_POLICY", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""What somebody may have asked of other programs, and would change what these write."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-xdist hand out files in our order: its own puts long files, which hold few tests, last.
@@ -48,6 +51,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     with tempfile.TemporaryDirectory(prefix="dinocli-tests-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", f"{folder}/cache")
+        for name in OTHERS:
+            patch.delenv(name, raising=False)
         patch.chdir(folder)
         patch.setattr(os, "fsync", lambda _: None)  # what tests kill is a process; the page cache outlives it
         if "tests.forks" in sys.modules:
