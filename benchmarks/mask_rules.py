@@ -33,17 +33,18 @@ from dinocli.data.image_list import ImageList
 from dinocli.data.sources import find_images
 from dinocli.segmentation.anomaly import FOLDS, Anomaly, nearest_map, smoothed
 from dinocli.segmentation.anomaly import centre as centre_of
-from dinocli.segmentation.distance_scale import coarse_weight, resampled, typical_places, weighted_sum
-from dinocli.segmentation.feature_choice import LOW_SENSITIVITY, MIN_GAIN
+from dinocli.segmentation.cluster_enhancement import cluster_enhanced
+from dinocli.segmentation.distance_scale import coarse_weight, weighted_sum
+from dinocli.segmentation.feature_choice import ENOUGH, MIN_GAIN
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.peak_outlines import large_defects
+from dinocli.segmentation.position_maps import resampled, typical_places
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defects
 
 KINDS = ("fine", "coarse")
-RULES = ("maximum", "maximum+half", "maximum+fine", "area", "area+fine", "either+fine")
-HEIGHTS = 24
+RULES = ("segment", "maximum", "maximum+half", "maximum+fine", "area", "area+fine", "either+fine")
 EIGHT = np.ones((3, 3))
 Maps = NDArray[np.float32]
 
@@ -112,19 +113,6 @@ def measured(asked: argparse.Namespace, folder: Path, *, reference: bool) -> dic
     return data
 
 
-def enhanced(far_hw: Maps) -> Maps:
-    """Return the heights after threshold-free cluster enhancement, for a plane (area 1, height 2)."""
-    highest, summed_hw = float(far_hw.max()), np.zeros(far_hw.shape)
-    if highest <= 0:
-        return far_hw
-    for height in (np.arange(HEIGHTS) + 0.5) * highest / HEIGHTS:
-        regions_hw, _ = label(far_hw > height, structure=EIGHT)
-        area = np.bincount(regions_hw.ravel())
-        area[0] = 0
-        summed_hw += area[regions_hw] * height**2
-    return np.asarray(np.cbrt(3 * summed_hw * highest / HEIGHTS), np.float32)
-
-
 class Fitted:
     """The anomaly method with another rule, on stored distances; as `DistanceScale` otherwise.
 
@@ -181,8 +169,8 @@ class Fitted:
 
     def _lines(self, maps: Sequence[Maps]) -> list[tuple[Callable[[Maps], Maps], float]]:
         """Return the statistics in use, each with its threshold."""
-        all_of: dict[str, list[Callable[[Maps], Maps]]] = {"maximum": [np.asarray], "area": [enhanced]}
-        used = all_of.get(self.statistic, [np.asarray, enhanced])
+        all_of: dict[str, list[Callable[[Maps], Maps]]] = {"maximum": [np.asarray], "area": [cluster_enhanced]}
+        used = all_of.get(self.statistic, [np.asarray, cluster_enhanced])
         name, line = ("GOOD", thresholds.good_line) if self.good else ("MIXED", thresholds.mixed_line)
         rate = getattr(thresholds, f"{name}_FALSE_RATE")
         setattr(thresholds, f"{name}_FALSE_RATE", rate / len(used))
@@ -227,15 +215,20 @@ def detected(fitted: Fitted, data: dict[str, Any]) -> tuple[int, int]:
 
 
 def chosen(data: dict[str, Any], rule: str) -> tuple[Fitted, dict[str, Any], str]:
-    """Return the fitted features that `segment` would choose, and what they detect."""
-    kinds = KINDS if data["mode"] == "R" else KINDS[:1]
-    fitted = Fitted(data, kinds, rule)
-    found, drawn = detected(fitted, data)
-    if found >= LOW_SENSITIVITY * drawn:
-        return fitted, data, f"{found} of {drawn}"
-    coarse = Fitted(data, KINDS[1:], rule)
-    more, _ = detected(coarse, data)
-    return coarse if more >= found + MIN_GAIN * drawn else fitted, data, f"{found} of {drawn}, coarse {more}"
+    """Return what `segment` would choose if it knew this rule alone, or all of its own, and what each detects."""
+    own = ("maximum", "area+fine") if data["mode"] == "N" else ("maximum",)
+    best, most, notes = None, 0, []
+    for kinds in (KINDS if data["mode"] == "R" else KINDS[:1], KINDS[1:]):
+        for one in own if rule == "segment" else (rule,):
+            fitted = Fitted(data, kinds, one)
+            found, drawn = detected(fitted, data)
+            notes.append(f"{'+'.join(kinds)} {one} {found} of {drawn}")
+            if best is None or found >= most + MIN_GAIN * drawn:
+                best, most = fitted, found
+            if most >= ENOUGH * drawn:
+                return best, data, ", ".join(notes)
+    assert best is not None
+    return best, data, ", ".join(notes)
 
 
 def row(fitted: Fitted, data: dict[str, Any], note: str) -> str:

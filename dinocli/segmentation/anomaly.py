@@ -19,8 +19,9 @@ from scipy.ndimage import gaussian_filter
 from dinocli.errors import DataError, UsageError
 from dinocli.quality.patch_bank import PatchBank, coreset, without_rare
 from dinocli.segmentation.anomaly_threshold import Threshold, parse_threshold
-from dinocli.segmentation.distance_scale import MIN_ALIGNED_IMAGES, DistanceScale, corrected, resampled, typical_places
+from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, PatchMaps, sample_patches
+from dinocli.segmentation.position_maps import MIN_ALIGNED_IMAGES, corrected, resampled, typical_places
 
 FEATURES = {"fine": FeatureKind.PATCHES, "coarse": FeatureKind.COARSE, "both": FeatureKind.PATCHES_AND_COARSE}
 """Features to compare, by name."""

@@ -10,7 +10,8 @@ from safetensors.numpy import load, save
 
 from dinocli.files import write_atomic
 from dinocli.quality.patch_bank import PatchBank
-from dinocli.segmentation.distance_scale import PLACES, DistanceScale
+from dinocli.segmentation.distance_scale import DistanceScale
+from dinocli.segmentation.position_maps import PLACES
 from dinocli.stored import read_limited, reading
 
 K = TypeVar("K", bound=np.generic)
@@ -43,9 +44,11 @@ def save_anomaly(path: Path, scale: DistanceScale, banks: Sequence[PatchBank] = 
         "places": scale.place_FPP,
         "spreads": scale.spread_FPP,
         "maxima": scale.maxima_S,
+        "enhanced maxima": scale.enhanced_S,
         "maxima of kinds": scale.maxima_FS,
         "numbers": np.array([getattr(scale, name) for name in _NUMBERS], np.float64),
         "good": np.array([scale.good], np.uint8),
+        "enhanced": np.array([scale.enhanced], np.uint8),
     }
     tensors |= {name: bank.features_MD for name, bank in zip(BANKS, banks, strict=False)}
     write_atomic(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
@@ -65,7 +68,19 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         maxima_FS = _checked(tensors["maxima of kinds"], np.float32, (len(place_FPP), len(maxima_S)))
         numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
         good = bool(_checked(tensors["good"], np.uint8, (1,))[0])
-        scale = DistanceScale(place_FPP, spread_FPP, maxima_FS=maxima_FS, maxima_S=maxima_S, good=good, **numbers)
+        # Files of version 0.2.0 and earlier know no enhancement.
+        enhanced_S = _checked(tensors.get("enhanced maxima", maxima_S), np.float32, maxima_S.shape)
+        enhanced = bool(_checked(tensors["enhanced"], np.uint8, (1,))[0]) if "enhanced" in tensors else False
+        scale = DistanceScale(
+            place_FPP,
+            spread_FPP,
+            maxima_FS=maxima_FS,
+            maxima_S=maxima_S,
+            enhanced_S=enhanced_S,
+            good=good,
+            enhanced=enhanced,
+            **numbers,
+        )
         banks = [_checked(tensors[name], np.float32, (None, None)) for name in BANKS if name in tensors]
         if len(banks) not in (0, len(place_FPP)):
             raise ValueError(f"{len(banks)} banks for {len(place_FPP)} kinds of features")

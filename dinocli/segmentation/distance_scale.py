@@ -8,8 +8,8 @@ A distance is corrected in three steps:
 - *image*: the median over the image is subtracted, because lighting shifts all patches and a defect shifts a few.
 - *threshold*: see `DistanceScale.line`. It can reject all images or none.
 
-Distances of two kinds of features, fine and coarse, are added: a region is detected by their weighted sum, and outlined
-as in `outlined`.
+Distances of two kinds of features, fine and coarse, are added: a region is detected by their weighted sum, or by its
+`cluster_enhanced` heights, and outlined as in `outlined`.
 
 The input is distances, not features, so `segment --from` applies another threshold to stored distances.
 
@@ -18,32 +18,25 @@ columns of the position maps.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from dinocli.quality.image_scores import image_score
 from dinocli.segmentation.anomaly_threshold import AUTO, Threshold, distance_at, good_line, mixed_line, soft_value
+from dinocli.segmentation.cluster_enhancement import cluster_enhanced
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.peak_outlines import outlined
+from dinocli.segmentation.position_maps import MIN_ALIGNED_IMAGES, PLACES, corrected, corrected_kinds, typical_places
 
 EXPONENTIAL_FALSE_RATE = 0.01
 """Target fraction of good images with a patch above the threshold, for an exponential tail. Real tails are heavier: a
 target of 0.05 flagged 13 of 100 textures without a defect."""
 
-PLACES = 48
-"""Rows and columns of the position maps. 32 blurred the details of ball screws; maps as fine as the grid are noisy, and
-hid defects that half of the images had at one position."""
-
 COARSE_WEIGHT = 1 / 3
 """Weight of the coarse distances beside the fine ones, each divided by the median maximum of the images. From 1/4 to
 1/2 the threshold of good images finds more defects and flags fewer good images than that of fine distances alone."""
-
-MIN_ALIGNED_IMAGES = 8
-"""Minimum number of images for the median at a position, and for the distribution of maxima of good images."""
 
 ROUNDING = 1e-3
 """Smallest decay length, as a fraction of the usual distance: the distances of equal images differ by rounding only."""
@@ -64,7 +57,9 @@ class DistanceScale:
         fall: Decay length of the exponential tail: the corrected distance over which density falls by a factor e.
         maxima_FS: Largest corrected distance of each image of the sample.
         maxima_S: Largest weighted sum of each image of the sample.
+        enhanced_S: Largest cluster-enhanced height of the weighted sum of each image.
         good: The sample consists of images known to be good.
+        enhanced: Cluster-enhanced heights are compared with the threshold, not the weighted sum.
     """
 
     place_FPP: NDArray[np.float32]
@@ -74,7 +69,9 @@ class DistanceScale:
     fall: float
     maxima_FS: NDArray[np.float32]
     maxima_S: NDArray[np.float32]
+    enhanced_S: NDArray[np.float32]
     good: bool
+    enhanced: bool = False
 
     @classmethod
     def of(
@@ -105,8 +102,15 @@ class DistanceScale:
         flat = [map_hw.ravel() if inside is None else map_hw[inside[row]] for row, map_hw in enumerate(sums)]
         middle, upper = np.quantile(np.concatenate(flat), [0.5, 0.75])
         fall = float(max(upper - middle, ROUNDING * level, 1e-9) / np.log(2))
-        maxima_S = np.array([weighted_sum(maps_Fhw, weight).max() for maps_Fhw in measured], np.float32)
-        return cls(place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, good)
+        sums = sums if held_out is None else [weighted_sum(maps_Fhw, weight) for maps_Fhw in measured]
+        maxima_S = np.array([map_hw.max() for map_hw in sums], np.float32)
+        enhanced_S = np.array([cluster_enhanced(map_hw).max() for map_hw in sums], np.float32)
+        return cls(place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, enhanced_S, good)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the sample is large enough for the distribution of its maxima."""
+        return len(self.maxima_S) >= (MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES)
 
     def line(self, patches: int, threshold: Threshold) -> float:
         """Return the threshold: the corrected distance above which an image of that many patches is defective.
@@ -117,7 +121,7 @@ class DistanceScale:
         """
         if threshold.kind == "value":
             return distance_at(threshold.number, self.line(patches, AUTO))
-        line = self._line_of(self.maxima_S, threshold)
+        line = self._line_of(self.enhanced_S if self.enhanced else self.maxima_S, threshold)
         if line is None:
             line = self.middle + self.fall * float(np.log(patches / 2 / EXPONENTIAL_FALSE_RATE))
         return max(line, self.middle + self.fall)
@@ -126,7 +130,7 @@ class DistanceScale:
         """Return the threshold for such maxima; None for too few images."""
         if threshold.kind == "quantile":
             return float(np.quantile(maxima_S, threshold.number))
-        if len(maxima_S) < (MIN_ALIGNED_IMAGES if self.good else MIN_MIXED_IMAGES):
+        if not self.enough:
             return None
         return good_line(maxima_S) if self.good else mixed_line(maxima_S)
 
@@ -137,8 +141,9 @@ class DistanceScale:
         rule = f"exponential tail: fewer than {least} {of}"
         if threshold.kind == "quantile":
             rule = f"quantile {threshold.number:g} of the maxima of {of}"
-        elif len(self.maxima_S) >= least:
+        elif self.enough:
             rule = f"{'held-out' if self.good else 'lower'} maxima of {of}"
+        rule += ", cluster-enhanced" if self.enhanced else ""
         # Of few images the value depends a little on the size of an image.
         value = soft_value(*(self.line(PLACES**2, one) for one in (threshold, AUTO)))
         own = {} if threshold.kind == "auto" else {"threshold": round(float(value), 4)}
@@ -152,6 +157,8 @@ class DistanceScale:
         # The median of the image stays in: a worn or stained image is far from the others as a whole.
         whole_hw = corrected(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0], keep_median=True)
         overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
+        score = soft_value(overall, replace(self, enhanced=False).line(far_hw.size, AUTO))
+        far_hw = cluster_enhanced(far_hw) if self.enhanced else far_hw
         unit, line = (self.line(far_hw.size, one) for one in (AUTO, threshold))
         saliency_hw, highest = soft_value(far_hw, unit), float(far_hw.max())
         cut = threshold.number if threshold.kind == "value" else float(soft_value(line, unit))
@@ -159,70 +166,21 @@ class DistanceScale:
             soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:
             lines_F = [self._line_of(maxima_S, threshold) or np.inf for maxima_S in self.maxima_FS]
+            # What cluster enhancement detects may lie below the threshold of fine distances, and is outlined by them.
+            far_Fhw, lines_F = (far_Fhw[:1], [-np.inf]) if self.enhanced else (far_Fhw, lines_F)
             soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
         furthest = highest / max(line, unit / 100)  # values below 0.018 are distances below 0
         reason = f"no patch is above the threshold (maximum {furthest:.2f} of --threshold {threshold})"
         return PatchMaps(
             soft_hw[None],
             threshold=level,
-            score=float(soft_value(overall, unit)),
+            score=float(score),
             empty_reason="" if found else reason,
             metrics={"furthest": furthest},
             saliency_hw=saliency_hw,
             saliency_threshold=cut,
             distances_Fhw=distances_Fhw,
         )
-
-
-class Places(NamedTuple):
-    """Distances per position, on a grid over the whole image.
-
-    Args:
-        place_PP: Median over images of the distance at a position minus the median of its image.
-        spread_PP: Spread of distances at a position relative to that at the median position, 1 or more.
-    """
-
-    place_PP: NDArray[np.float32]
-    spread_PP: NDArray[np.float32]
-
-
-def typical_places(maps: Sequence[NDArray[np.float32]]) -> Places:
-    """Estimate offset and spread per position; 0 and 1 for fewer than `MIN_ALIGNED_IMAGES` images.
-
-    Args:
-        maps: Distance maps (h, w); grids may differ.
-    """
-    if len(maps) < MIN_ALIGNED_IMAGES:
-        return Places(np.zeros((PLACES, PLACES), np.float32), np.ones((PLACES, PLACES), np.float32))
-    stacked_SPP = np.stack([resampled(map_hw - np.median(map_hw), (PLACES, PLACES)) for map_hw in maps])
-    middle_PP = np.median(stacked_SPP, axis=0)
-    # The median absolute deviation ignores defects at one position as long as fewer than half of the images have them.
-    deviation_PP = np.median(abs(stacked_SPP - middle_PP), axis=0)
-    spread_PP = gaussian_filter(deviation_PP, 1, mode="nearest")
-    varies_PP = deviation_PP > 0  # False outside a region of interest
-    usual = max(float(np.median(spread_PP[varies_PP])) if varies_PP.any() else 0.0, 1e-9)
-    place_PP = gaussian_filter(middle_PP, 1, mode="nearest")
-    return Places(place_PP.astype(np.float32), np.maximum(spread_PP / usual, 1).astype(np.float32))
-
-
-def corrected(
-    map_hw: NDArray[np.float32],
-    place_PP: NDArray[np.float32],
-    spread_PP: NDArray[np.float32],
-    *,
-    keep_median: bool = False,
-) -> NDArray[np.float32]:
-    """Return the distances of one image, corrected for position and, without `keep_median`, for its median."""
-    without = map_hw - resampled(place_PP, map_hw.shape)
-    level = 0 if keep_median else np.median(without)
-    return np.asarray((without - level) / resampled(spread_PP, map_hw.shape), np.float32)
-
-
-def corrected_kinds(
-    distances_Fhw: NDArray[np.float32], place_FPP: NDArray[np.float32], spread_FPP: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the `corrected` distances of one image, (F, h, w)."""
-    return np.stack([corrected(*maps) for maps in zip(distances_Fhw, place_FPP, spread_FPP, strict=True)])
 
 
 def coarse_weight(maxima_FS: NDArray[np.float32]) -> float:
@@ -240,11 +198,3 @@ def coarse_weight(maxima_FS: NDArray[np.float32]) -> float:
 def weighted_sum(maps_Fhw: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
     """Return the fine distances plus the weighted coarse ones if there are any, (h, w)."""
     return np.asarray(maps_Fhw[0] + np.float32(weight) * maps_Fhw[1:].sum(axis=0), np.float32)
-
-
-def resampled(map_hw: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resample a map of the whole image to another grid: mean filter if that is coarser, bilinear between centres."""
-    shrunk = [max(1, round(old / cells)) for cells, old in zip(size, map_hw.shape, strict=True)]
-    places = [(np.arange(cells) + 0.5) * old / cells - 0.5 for cells, old in zip(size, map_hw.shape, strict=True)]
-    smooth_hw = uniform_filter(map_hw, shrunk, mode="nearest")
-    return np.asarray(map_coordinates(smooth_hw, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"))

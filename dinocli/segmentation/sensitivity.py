@@ -2,7 +2,7 @@
 
 The real defects of a folder are unknown, synthetic ones are known. A method that detects few of these misses real ones.
 
-Legend: C channels, H W pixels of a canvas, S pixels of the side of a square, h w cells of a grid.
+Legend: C channels, F kinds of features, H W pixels of a canvas, S pixels of the side of a square, h w cells of a grid.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from torch import Tensor
 from dinocli.augment.synthetic_defects import draw_defects, with_defects
 from dinocli.data.canvas import Canvas
 from dinocli.segmentation.anomaly import FittedAnomaly
-from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage
 
@@ -76,11 +75,19 @@ def with_synthetic_defects(pictures: Sequence[SegmentImage], seed: int) -> list[
     return defective
 
 
-def sensitivity(fitted: FittedAnomaly, extractor: FeatureExtraction, images: Sequence[DefectiveImage]) -> Sensitivity:
-    """Count the defects with a cell above the threshold that is not above it in the original image."""
+def sensitivity(
+    fitted: FittedAnomaly, distances: Sequence[NDArray[np.float32]], images: Sequence[DefectiveImage]
+) -> Sensitivity:
+    """Count the defects with a cell above the threshold that is not above it in the original image.
+
+    Args:
+        fitted: Fitted method.
+        distances: Distances (F, h, w) of each image with its defects.
+        images: The images.
+    """
     found = 0
-    for picture, defects in images:
-        above_hw = _above(fitted.apply(extractor.grid(picture)))
+    for distances_Fhw, (picture, defects) in zip(distances, images, strict=True):
+        above_hw = _above(fitted.scale.judge(distances_Fhw, fitted.threshold))
         before = fitted.apply_known(picture.image)
         if before is not None:
             above_hw &= ~_above(before)

@@ -9,17 +9,10 @@ from scipy.ndimage import gaussian_filter
 from dinocli.errors import DataError, UsageError
 from dinocli.segmentation.anomaly import COARSE_SMOOTHING, Anomaly, distances
 from dinocli.segmentation.anomaly_threshold import good_line, mixed_line
-from dinocli.segmentation.distance_scale import (
-    COARSE_WEIGHT,
-    PLACES,
-    DistanceScale,
-    coarse_weight,
-    corrected,
-    corrected_kinds,
-    typical_places,
-)
+from dinocli.segmentation.distance_scale import COARSE_WEIGHT, DistanceScale, coarse_weight
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.peak_outlines import outlined
+from dinocli.segmentation.position_maps import PLACES, corrected, corrected_kinds, typical_places
 
 DEFECT = (slice(6, 9), slice(4, 8))
 

@@ -60,10 +60,11 @@ def test_found_is_what_rises_above_the_threshold(extractor: FeatureExtraction, p
     fitted = Anomaly().fit([extractor.grid(picture) for picture in pictures])
     made = with_synthetic_defects(pictures[:8], seed=0)
     drawn = sum(len(one.defects) for one in made)
-    many = sensitivity(fitted, extractor, made)
+    maps = [distances(fitted.banks, extractor.grid(one.picture)) for one in made]
+    many = sensitivity(fitted, maps, made)
     assert many.defects == drawn
     assert many.found > drawn / 3
     blind = replace(fitted, scale=replace(fitted.scale, maxima_S=fitted.scale.maxima_S * 100))
-    assert sensitivity(blind, extractor, made) == (0, drawn)
-    known = {one.picture.image: distances(fitted.banks, extractor.grid(one.picture)) for one in made}
-    assert sensitivity(replace(fitted, known=known), extractor, made) == (0, drawn), "marked without a defect too"
+    assert sensitivity(blind, maps, made) == (0, drawn)
+    known = {one.picture.image: map_Fhw for one, map_Fhw in zip(made, maps, strict=True)}
+    assert sensitivity(replace(fitted, known=known), maps, made) == (0, drawn), "marked without a defect too"

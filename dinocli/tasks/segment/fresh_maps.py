@@ -17,7 +17,7 @@ from dinocli.data.sources import find_images
 from dinocli.data.tiling import parse_tiling
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly, FittedAnomaly
-from dinocli.segmentation.feature_choice import fit_features
+from dinocli.segmentation.feature_choice import fit_features, name_of
 from dinocli.segmentation.feature_extraction import FeatureExtraction, check_tiling
 from dinocli.segmentation.method import FeatureKind, FittedMethod, Method, PatchMaps
 from dinocli.segmentation.method_choice import make_method, pick_method
@@ -116,7 +116,7 @@ class FreshMaps:
         method, used = self._chosen()
         extractor = self._extractor(method, used)
         if self._detector:
-            parameters = {"features": self._detector.fitted.features, **self._detector.fitted.parameters}
+            parameters = {"features": name_of(self._detector.fitted), **self._detector.fitted.parameters}
             return self._planned(extractor, replace(used, parameters=parameters), self._detector.fitted)
         if used.reason:
             self._reporter.line(f"method {used.name}: {used.reason}")

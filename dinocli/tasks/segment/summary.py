@@ -188,7 +188,8 @@ def no_anomaly(parameters: Mapping[str, float | str], furthest: float, images: i
         furthest: Largest distance of a patch; 1 is the threshold of the command.
         images: Number of images.
     """
-    found, tested = parameters.get(f"found_by_{parameters.get('features')}_features"), ""
+    features = str(parameters.get("features")).replace(" ", "_")
+    found, tested = parameters.get(f"found_by_{features}_features"), ""
     if found is not None:
         defects = parameters["synthetic_defects"]
         tested = f"; {found} of {defects} synthetic defects were found, but real ones may be fainter"

@@ -27,6 +27,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def many(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images, enough for the distribution of their maxima."""
+    folder = tmp_path_factory.mktemp("many")
+    random = np.random.default_rng(3)
+    for number in range(12):
+        pixels = random.integers(100, 120, (48, 48), np.uint8)
+        pixels[20:28, 4:44] += np.uint8(20 * (number == 5))
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder
+
+
 def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, **more: object) -> SegmentResult:
     options = SegmentOptions(
         (str(images),),
@@ -45,7 +57,7 @@ def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, *
 
 @pytest.mark.parametrize(
     ("fine", "coarse", "chosen", "warned"),
-    [(4, 16, "fine", False), (3, 5, "coarse", False), (1, 3, "coarse", True), (3, 4, "fine", True)],
+    [(8, 16, "fine", False), (7, 9, "coarse", False), (1, 3, "coarse", True), (3, 4, "fine", True)],
 )
 def test_coarse_features_are_taken_where_fine_ones_find_few(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, coarse: int, chosen: str, *, warned: bool
@@ -58,13 +70,54 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
     assert facts == dict(result.method.parameters)
     assert (facts["features"], facts["synthetic_defects"]) == (chosen, 16)
     assert facts["found_by_fine_features"] == fine
-    assert facts.get("found_by_coarse_features") == (None if fine == 4 else coarse)
+    assert facts.get("found_by_coarse_features") == (None if fine == 8 else coarse)
     count = coarse if chosen == "coarse" else fine
     (line,) = [line for line in reporter.lines if line.startswith(f"{chosen} features find {count} of 16 synthetic")]
     assert line.endswith("; without --reference, a defect that most images have is normal")
     said = [line for line in reporter.warnings if line.startswith(f"{count} of 16 synthetic defects")]
     assert len(said) == warned
     assert ("expect misses" in (tmp_path / "out" / "report.html").read_text()) == warned
+
+
+@pytest.mark.parametrize(
+    ("counts", "chosen"),
+    [
+        ({"fine": 12}, "fine"),
+        ({"fine": 4, "enhanced fine": 12}, "enhanced fine"),
+        ({"fine": 4, "enhanced fine": 6, "coarse": 6, "enhanced coarse": 6}, "fine"),
+        ({"fine": 4, "enhanced fine": 7, "coarse": 9, "enhanced coarse": 10}, "enhanced coarse"),
+    ],
+)
+def test_an_alternative_is_taken_that_detects_an_eighth_more_than_what_was_chosen_before(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], chosen: str
+) -> None:
+    found = iter(counts.values())
+    monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 24))
+    reporter = Ears()
+    facts = _run(many, tmp_path / "out", reporter).method.parameters
+    kept = {name: facts[f"found_by_{name.replace(' ', '_')}_features"] for name in counts}
+    assert (facts["features"], kept) == (chosen, counts)
+    assert str(facts["threshold_rule"]).endswith(", cluster-enhanced") == chosen.startswith("enhanced")
+    (line,) = [line for line in reporter.lines if f"{chosen} features find {counts[chosen]} of 24 synthetic" in line]
+    assert all(f"{name} ones {count}" in line for name, count in counts.items() if name != chosen)
+
+
+def test_enhanced_masks_are_the_same_from_stored_distances_and_from_a_detector(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0, 24])
+    monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 24))
+    out, again, other = (tmp_path / name for name in ("out", "again", "other"))
+    _run(many, out, Ears(), save_detector=str(tmp_path / "detector"))
+    segment(SegmentOptions((), maps_from=str(out), out=str(again), method="anomaly", device="cpu"), Ears())
+    detector = str(tmp_path / "detector")
+    segment(SegmentOptions((str(many),), detector=detector, out=str(other), method="anomaly", device="cpu"), Ears())
+    first, second = ([file.read_bytes() for file in sorted((to / "masks").rglob("*.png"))] for to in (out, again))
+    assert len(first) == 12
+    assert first == second
+    judged = json.loads((other / "segment.json").read_text())["method"]["parameters"]
+    assert judged["features"] == "enhanced fine"
+    assert str(judged["threshold_rule"]).endswith(", cluster-enhanced")
 
 
 def test_good_images_calibrate_both_features(images: Path, tmp_path: Path) -> None:

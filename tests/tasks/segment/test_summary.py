@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,11 +31,12 @@ def test_a_folder_without_an_anomaly_says_what_was_tested() -> None:
     assert "synthetic" not in no_anomaly({"features": "both"}, 0.9, 3), "a detector is not tested again"
 
 
+@pytest.mark.parametrize("enhanced", [False, True])
 @pytest.mark.parametrize("text", ["auto", "0.8", "0.3", "quantile:1"])
-def test_the_value_that_is_named_marks_more_and_the_next_higher_one_does_not(text: str) -> None:
+def test_the_value_that_is_named_marks_more_and_the_next_higher_one_does_not(text: str, *, enhanced: bool) -> None:
     rng = np.random.default_rng(1)
     maps = [rng.gamma(2.0, size=(1, 12, 12)).astype(np.float32) for _ in range(40)]
-    scale = DistanceScale.of(maps[:30], good=False)
+    scale = replace(DistanceScale.of(maps[:30], good=False), enhanced=enhanced)
     threshold = parse_threshold(text)
     judged = [scale.judge(map_1hw, threshold) for map_1hw in maps]
     empty = [one for one in judged if one.empty_reason]
