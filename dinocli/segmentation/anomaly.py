@@ -36,8 +36,7 @@ RARE_FRACTION = 0.1
 """Fraction of the patches removed as rare; defects may cover this fraction of the folder."""
 
 FOLDS = 5
-"""Folds of the good images. Each fold is measured with the bank and position maps of the other four; maps estimated
-from the same images whose maxima set the threshold made those maxima too low."""
+"""Folds of good images, each measured with the bank and position maps of the others, which would else be too low."""
 
 COARSE_SMOOTHING = 4.5
 """Standard deviation of the Gaussian filter on distances of coarse features, in cells of the fine grid; a coarse cell
@@ -101,8 +100,9 @@ class Anomaly:
             )
         else:
             measured, judged = [distances(banks, grid) for grid in grids], None
-        inside = None if grids[0].fine_size else [grid.counts_hw for grid in grids]
-        scale = DistanceScale.of(measured, good=self.reference, inside=inside, held_out=judged)
+        coarse = grids[0].fine_size is not None
+        inside = None if coarse else [grid.counts_hw for grid in grids]
+        scale = DistanceScale.of(measured, good=self.reference, coarse=coarse, inside=inside, held_out=judged)
         known = {grid.image: maps_Fhw for grid, maps_Fhw in zip(grids, measured, strict=True) if grid.image >= 0}
         return FittedAnomaly(banks, scale, parse_threshold(self.threshold), known, kind_of(grids[0]))
 

@@ -24,6 +24,7 @@ BANKS = "centred bank", "second bank"
 
 _ADVICE = "segment the images again"
 _NUMBERS = ("level", "middle", "fall")
+_FLAGS = ("good", "enhanced", "coarse")
 
 
 class LearntAnomaly(NamedTuple):
@@ -47,8 +48,7 @@ def save_anomaly(path: Path, scale: DistanceScale, banks: Sequence[PatchBank] = 
         "enhanced maxima": scale.enhanced_S,
         "maxima of kinds": scale.maxima_FS,
         "numbers": np.array([getattr(scale, name) for name in _NUMBERS], np.float64),
-        "good": np.array([scale.good], np.uint8),
-        "enhanced": np.array([scale.enhanced], np.uint8),
+        **{name: np.array([getattr(scale, name)], np.uint8) for name in _FLAGS},
     }
     tensors |= {name: bank.features_MD for name, bank in zip(BANKS, banks, strict=False)}
     write_atomic(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
@@ -67,18 +67,17 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         maxima_S = _checked(tensors["maxima"], np.float32, (None,))
         maxima_FS = _checked(tensors["maxima of kinds"], np.float32, (len(place_FPP), len(maxima_S)))
         numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
-        good = bool(_checked(tensors["good"], np.uint8, (1,))[0])
-        # Files of version 0.2.0 and earlier know no enhancement.
+        # Files of version 0.2.0 and earlier have the first flag alone.
         enhanced_S = _checked(tensors.get("enhanced maxima", maxima_S), np.float32, maxima_S.shape)
-        enhanced = bool(_checked(tensors["enhanced"], np.uint8, (1,))[0]) if "enhanced" in tensors else False
+        tensors = dict.fromkeys(_FLAGS[1:], np.zeros(1, np.uint8)) | tensors
+        flags = {name: bool(_checked(tensors[name], np.uint8, (1,))[0]) for name in _FLAGS}
         scale = DistanceScale(
             place_FPP,
             spread_FPP,
             maxima_FS=maxima_FS,
             maxima_S=maxima_S,
             enhanced_S=enhanced_S,
-            good=good,
-            enhanced=enhanced,
+            **flags,
             **numbers,
         )
         banks = [_checked(tensors[name], np.float32, (None, None)) for name in BANKS if name in tensors]

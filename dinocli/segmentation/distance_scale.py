@@ -60,6 +60,7 @@ class DistanceScale:
         enhanced_S: Largest cluster-enhanced height of the weighted sum of each image.
         good: The sample consists of images known to be good.
         enhanced: Cluster-enhanced heights are compared with the threshold, not the weighted sum.
+        coarse: The distances are those of coarse features alone.
     """
 
     place_FPP: NDArray[np.float32]
@@ -72,6 +73,7 @@ class DistanceScale:
     enhanced_S: NDArray[np.float32]
     good: bool
     enhanced: bool = False
+    coarse: bool = False
 
     @classmethod
     def of(
@@ -79,6 +81,7 @@ class DistanceScale:
         distances: Sequence[NDArray[np.float32]],
         *,
         good: bool,
+        coarse: bool = False,
         inside: Sequence[NDArray[np.bool_]] | None = None,
         held_out: Sequence[NDArray[np.float32]] | None = None,
     ) -> "DistanceScale":
@@ -87,6 +90,7 @@ class DistanceScale:
         Args:
             distances: Distance maps (F, h, w) of each image; grids may differ.
             good: The images are known to be good.
+            coarse: The distances are those of coarse features alone.
             inside: Boolean map of the valid patches of each image; None if all are valid.
             held_out: Corrected distances (F, h, w) of each image, if measured on held-out folds.
         """
@@ -105,7 +109,9 @@ class DistanceScale:
         sums = sums if held_out is None else [weighted_sum(maps_Fhw, weight) for maps_Fhw in measured]
         maxima_S = np.array([map_hw.max() for map_hw in sums], np.float32)
         enhanced_S = np.array([cluster_enhanced(map_hw).max() for map_hw in sums], np.float32)
-        return cls(place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, enhanced_S, good)
+        return cls(
+            place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, enhanced_S, good, coarse=coarse
+        )
 
     @property
     def enough(self) -> bool:
@@ -154,9 +160,10 @@ class DistanceScale:
         far_Fhw = corrected_kinds(distances_Fhw, self.place_FPP, self.spread_FPP)
         weight = coarse_weight(self.maxima_FS)
         far_hw = weighted_sum(far_Fhw, weight)
-        # The median of the image stays in: a worn or stained image is far from the others as a whole.
-        whole_hw = corrected(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0], keep_median=True)
-        overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
+        overall = image_score(far_hw)
+        if not self.coarse:  # a worn or stained image is far from the others as a whole; coarse features see its light
+            whole_hw = corrected(distances_Fhw[0], self.place_FPP[0], self.spread_FPP[0], keep_median=True)
+            overall = image_score(weighted_sum(np.stack([whole_hw, *far_Fhw[1:]]), weight)) - self.level
         score = soft_value(overall, replace(self, enhanced=False).line(far_hw.size, AUTO))
         far_hw = cluster_enhanced(far_hw) if self.enhanced else far_hw
         unit, line = (self.line(far_hw.size, one) for one in (AUTO, threshold))

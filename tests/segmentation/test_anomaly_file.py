@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from dinocli.errors import WeightsError
+from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
+from dinocli.segmentation.anomaly_threshold import AUTO
+from dinocli.segmentation.distance_scale import DistanceScale
+from dinocli.segmentation.method import PatchMaps
+
+RANDOM = np.random.default_rng(0)
+MAPS = [RANDOM.gamma(2.0, size=(1, 12, 12)).astype(np.float32) for _ in range(30)]
+
+
+def scale_of(*, enhanced: bool = False, coarse: bool = False) -> DistanceScale:
+    scale = DistanceScale.of(MAPS, good=False, coarse=coarse)
+    return DistanceScale(**vars(scale) | {"enhanced": enhanced})
+
+
+def judged(scale: DistanceScale) -> PatchMaps:
+    return scale.judge(MAPS[0], AUTO)
+
+
+@pytest.mark.parametrize("flags", [{}, {"enhanced": True}, {"coarse": True}, {"enhanced": True, "coarse": True}])
+def test_a_scale_judges_the_same_after_it_was_stored(tmp_path: Path, flags: dict[str, bool]) -> None:
+    scale = scale_of(**flags)
+    save_anomaly(tmp_path / "anomaly.safetensors", scale)
+    before, after = judged(scale), judged(load_anomaly(tmp_path / "anomaly.safetensors").scale)
+    assert np.array_equal(before.soft_Khw, after.soft_Khw)
+    assert (before.score, before.metrics) == (after.score, after.metrics)
+
+
+def test_a_file_of_an_earlier_version_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "anomaly.safetensors"
+    save_anomaly(path, scale_of())
+    tensors = load_file(path)
+    save_file({name: tensors[name] for name in tensors.keys() - {"enhanced maxima", "enhanced", "coarse"}}, path)
+    assert np.array_equal(judged(load_anomaly(path).scale).soft_Khw, judged(scale_of()).soft_Khw)
+
+
+def test_a_damaged_flag_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "anomaly.safetensors"
+    save_anomaly(path, scale_of())
+    save_file(load_file(path) | {"enhanced": np.zeros(2, np.uint8)}, path)
+    with pytest.raises(WeightsError, match="segment the images again"):
+        load_anomaly(path)
+
+
+def test_the_light_of_an_image_counts_in_the_score_of_fine_features_alone() -> None:
+    scores = [
+        [scale.judge(MAPS[0] + light, AUTO).score for light in (0, 3)] for scale in (scale_of(), scale_of(coarse=True))
+    ]
+    assert scores[0][1] > scores[0][0]
+    assert scores[1][1] == pytest.approx(scores[1][0], abs=1e-5)
