@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dinocli.cores import split_threads
 from dinocli.engine.device import pick_device
+from dinocli.engine.parent_process import LAUNCHER, end_with_launcher
 from dinocli.errors import UsageError
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ def join(device: str) -> World:
         raise UsageError(
             f"the environment has WORLD_SIZE={size} and no {', '.join(missing)}: unset it, or let torchrun set them all"
         )
+    end_with_launcher()
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     return World(dist.get_rank(), size)
@@ -181,6 +183,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         rdzv_endpoint="localhost:0",
     )
     split_threads(os.environ, processes)
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         elastic_launch(config, sys.executable)("-m", "dinocli", *arguments)
     except ChildFailedError as error:
