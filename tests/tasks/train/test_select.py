@@ -150,6 +150,14 @@ def test_with_too_few_images_for_a_verdict_the_only_advice_is_to_collect_more() 
     assert found == ["Distinct images: 1. Collect some hundreds, or keep the original weights."]
 
 
+@pytest.mark.parametrize(("mrr", "labelled", "asked"), [(0.98, False, 0), (0.995, False, 1), (0.995, True, 0)])
+def test_a_better_score_of_a_solved_task_asks_for_labels(mrr: float, asked: int, *, labelled: bool) -> None:
+    known = {"distinct": 500, "after": moved(20, 0.9), "labelled": labelled}
+    found = next_steps(BETTER, result(probed(0, mrr)), tiny_recipe(), **known)  # type: ignore[arg-type]
+    assert len(found) == asked
+    assert all("--labels" in sentence for sentence in found)
+
+
 def test_labels_that_were_given_are_not_asked_for() -> None:
     found_result = result(probed(0, 0.95))
     known = {"distinct": 500, "after": moved(20, 0.9)}
