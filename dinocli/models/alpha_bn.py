@@ -40,16 +40,16 @@ def adapt_statistics(backbone: Backbone, batches: Iterable[Tensor], distinct: in
     Source: You et al. 2021 (alpha-BN), arXiv:2110.04065, after Li et al. 2016 (AdaBN), arXiv:1603.04779; the weight of
     the old statistics where images are few: Schneider et al. 2020, arXiv:2006.16971, equation 2.
     """
-    norms = _norms(backbone)
+    norms = batch_norms(backbone)
     if not norms or distinct == 0:
         return
     observer = copy.deepcopy(backbone.model).eval()  # the timm model: batch norm must not be folded
     alpha = ALPHA * distinct / (distinct + PRIOR_IMAGES)
-    mixtures = [_Mixture(norm, alpha) for norm in _norms(observer)]
+    mixtures = [_Mixture(norm, alpha) for norm in batch_norms(observer)]
     for images_BCHW in batches:
         observer(images_BCHW.contiguous(memory_format=backbone.memory_format))
     for norm, mixture in zip(norms, mixtures, strict=True):
-        for running, (old, total) in zip(_statistics(norm), mixture.old_and_total, strict=True):
+        for running, (old, total) in zip(statistics_of(norm), mixture.old_and_total, strict=True):
             running.copy_(old.lerp(total / max(mixture.batches, 1), mixture.alpha))
 
 
@@ -63,7 +63,7 @@ class _Mixture:
 
     def __init__(self, norm: _BatchNorm, alpha: float) -> None:
         self.alpha, self.batches = alpha, 0
-        self.old_and_total = [(running.clone(), torch.zeros_like(running)) for running in _statistics(norm)]
+        self.old_and_total = [(running.clone(), torch.zeros_like(running)) for running in statistics_of(norm)]
         norm.register_forward_pre_hook(self._mix)
 
     def _mix(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -71,20 +71,22 @@ class _Mixture:
         x = inputs[0].float()
         if x.numel() == x.shape[1]:
             return  # one value per channel has no variance
-        mean, var = (torch.zeros_like(running) for running in _statistics(norm))
+        mean, var = (torch.zeros_like(running) for running in statistics_of(norm))
         # Batch norm in training mode computes both, five times faster than torch.var_mean in channels-last format.
         F.batch_norm(x, mean, var, training=True, momentum=1.0)
-        for running, (old, total), new in zip(_statistics(norm), self.old_and_total, (mean, var), strict=True):
+        for running, (old, total), new in zip(statistics_of(norm), self.old_and_total, (mean, var), strict=True):
             running.copy_(old.lerp(new, self.alpha))
             total += new
         self.batches += 1
 
 
-def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+def statistics_of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the running mean and variance, which a norm of `batch_norms` has."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     return norm.running_mean, norm.running_var
 
 
-def _norms(backbone: nn.Module) -> list[_BatchNorm]:
+def batch_norms(backbone: nn.Module) -> list[_BatchNorm]:
+    """Return all batch norms with running statistics, in the order of the modules."""
     return [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]

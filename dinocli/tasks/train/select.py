@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.engine.checkpoint import load_checkpoint
-from dinocli.engine.final_verdict import student_kept, unusable
+from dinocli.engine.final_verdict import near_start, student_kept, unusable
 from dinocli.engine.holdout_comparison import HoldoutComparison, measured
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
+from dinocli.engine.square_resize import square_batches
 from dinocli.models.backbone import Backbone
+from dinocli.models.variance_shift import variance_shift
 from dinocli.models.weight_interpolation import interpolated
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import Verdict
@@ -22,6 +24,10 @@ from dinocli.tasks.train.train_context import TrainContext
 
 MIN_LABELLED = 50
 """Minimum number of labelled images for which the rest of `--minutes` is spent."""
+
+
+SHIFT_IMAGES, SHIFT_BATCH = 128, 32
+"""Images whose variances are compared with those of the start weights, and batch size."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     start = probe.start or measured(probe, context.backbone, 0)
     comparison = HoldoutComparison(probe, context.backbone, start, result, staged)
     compared = comparison.compare(adapted, alpha)
+    compared = compared._replace(verdict=_checked_domain(context, probe, compared.verdict))
     images_left = context.seconds_left() / trained.seconds_per_forward
     lost = comparison.lost_by_training(compared)
     wanted = context.options.recipe.guard.weight_interpolation != [1.0]  # that of the plan may leave it out for time
@@ -122,6 +129,15 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
         neighbours=max(sides, labelled_sides, key=lambda some: len(some.rows)),
         judged=f"On {images}.",
     )
+
+
+def _checked_domain(context: TrainContext, probe: Probe, verdict: Verdict) -> Verdict:
+    """Keep the start on images that are like those of its weights, unless an earlier run made these."""
+    if verdict.outcome != "better" or context.teacher or not context.info.pretrained or context.own_weights:
+        return verdict
+    rows = probe.indices[:: max(1, len(probe.indices) // SHIFT_IMAGES)][:SHIFT_IMAGES]
+    batches = square_batches(probe.loader, rows, probe.preprocess, SHIFT_BATCH)
+    return near_start(verdict, variance_shift(context.backbone, (square_BCSS for square_BCSS, _ in batches)))
 
 
 def _nothing_usable(context: TrainContext, trained: Trained) -> Selection:

@@ -107,6 +107,7 @@ def setup(
         backbone=backbone,
         info=info,
         preprocess=preprocess,
+        own_weights=start_preprocess is not None,
         store=store,
         count=len(store),
         precision=build_precision(resolve(requested, facts), backbone, device, world),

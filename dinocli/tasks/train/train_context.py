@@ -50,6 +50,7 @@ class TrainContext:
         labels: Label columns of the readable images, for the final table only.
         teacher: Frozen teacher on the device; None if the teacher is the EMA of the student.
         max_batch: Largest batch that fits into memory; 0 if memory is no limit, or not measured yet.
+        own_weights: The start weights are those of an earlier run, or were written by `export`.
     """
 
     options: TrainOptions
@@ -69,6 +70,7 @@ class TrainContext:
     labels: Labels = field(default_factory=dict)
     teacher: TeacherWeights | None = None
     max_batch: int = 0
+    own_weights: bool = False
 
     def learner(self, recipe: Recipe) -> Learner:
         """Build the learner: student, teacher, loss and optimizer."""

@@ -326,6 +326,7 @@ def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
         backbone=start,
         reporter=ProgressReporter(),
         teacher=None,
+        info=SimpleNamespace(pretrained=False),
         seconds_left=lambda: seconds,
         labels={},
     )
@@ -337,6 +338,34 @@ def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
     assert selection.sides.adapted_ND[0, 0] == alpha, "the report shows the weights that are kept"
     assert bool(selection.verdict.caution) == caution
     assert ("halfway to the start (alpha 0.5)" in selection.verdict.reason) == (alpha == 0.5)
+
+
+@pytest.mark.parametrize(
+    ("shift", "pretrained", "own", "keep"),
+    [
+        pytest.param(0.2, True, False, "start", id="like the images of the weights"),
+        pytest.param(0.4, True, False, "adapted", id="unlike them"),
+        pytest.param(float("nan"), True, False, "adapted", id="no batch norm"),
+        pytest.param(0.2, False, False, "adapted", id="random weights"),
+        pytest.param(0.2, True, True, "adapted", id="weights of an earlier run"),
+    ],
+)
+def test_a_better_score_on_images_like_those_of_the_start_weights_keeps_the_start(
+    monkeypatch: pytest.MonkeyPatch, shift: float, keep: str, *, pretrained: bool, own: bool
+) -> None:
+    monkeypatch.setattr(select_module, "square_batches", lambda *_: [])
+    monkeypatch.setattr(select_module, "variance_shift", lambda *_: shift)
+    context = SimpleNamespace(
+        teacher=None, info=SimpleNamespace(pretrained=pretrained), own_weights=own, backbone=torch.nn.Identity()
+    )
+    probe = SimpleNamespace(indices=range(300), loader=None, preprocess=None)
+    better = Verdict("better", "adapted", "Significant increase.")
+    verdict = select_module._checked_domain(context, probe, better)  # type: ignore[arg-type]
+    assert verdict.keep == keep
+    assert verdict.outcome == ("no different" if keep == "start" else "better")
+    assert ("variances differ by 22 % (limit 42 %)" in verdict.reason) == (keep == "start")
+    worse = Verdict("worse", "start", "Significant decrease.")
+    assert select_module._checked_domain(context, probe, worse) is worse  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
