@@ -15,6 +15,8 @@ NEAR_SHIFT = 0.35
 such sets (flowers, textures, insects, pets, photographs: .14 to .30) training lowered k-NN accuracy by labels by .5 to
 1.8 points, and raised the score; on waste (.45), aerial images (.46) and all farther sets both rose."""
 
+NEAR_START = "But these images are like those that the start was trained on"
+
 
 def unusable(start: ProbeResult, last: ProbeResult, score: SelectionScore = CROP_QUADRANT) -> Verdict:
     """Judge training of which no probe was a candidate (`collapse.best_of`): the start is kept.
@@ -79,7 +81,7 @@ def near_start(verdict: Verdict, shift: float) -> Verdict:
         return verdict
     near, limit = (f"{100 * np.expm1(value):.0f} %" for value in (shift, NEAR_SHIFT))
     like = (
-        "But these images are like those that the start was trained on: in its batch norms variances differ by "
-        f"{near} (limit {limit}). On such images this score rose, and neighbours by labels got worse."
+        f"{NEAR_START}: in its batch norms variances differ by {near} (limit {limit}). On such images this score rose, "
+        "and neighbours by labels got worse."
     )
     return replace(verdict, outcome="no different", keep="start", reason=f"{verdict.reason} {like}")

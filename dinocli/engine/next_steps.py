@@ -1,6 +1,7 @@
 """Advice after a run that did not help, or whose score says little, from its verdict and probes."""
 
 from dinocli.config.recipe import Recipe
+from dinocli.engine.final_verdict import NEAR_START
 from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, Verdict
@@ -53,6 +54,8 @@ def next_steps(
             return []
         return [f"The start already finds nearly every image by its crop, so a better score says little. {LABEL_SOME}"]
     judge = READ_YOURS if labelled else LABEL_SOME
+    if NEAR_START in verdict.reason:
+        return [f"The trained weights are in adapted/. {judge}"]
     advice = (
         [f"{LOST_DEFECTS} If small defects do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
     )
