@@ -5,7 +5,8 @@
 FOLDER as in `masks.py`. Distances of the test images, of the references in folds (R; N: no references) and of synthetic
 defects are stored once in --maps. A rule of --rules is the statistic that detects, and the outlines in use:
 
-    maximum    the furthest patch, as `segment`
+    segment    what `segment` chooses by synthetic defects: maximum, or area+fine without references
+    maximum    the furthest patch
     area       the largest height after threshold-free cluster enhancement (Smith and Nichols 2009,
                doi:10.1016/j.neuroimage.2008.03.061): the cube root of 3 times the integral, over the heights up to
                that of a patch, of squared height times the area of the region around it that is higher
@@ -51,10 +52,7 @@ Maps = NDArray[np.float32]
 
 def main() -> None:
     """Parse, measure missing distances, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--model", default="")
+    parser = masks.parser_of_sets(__doc__)
     parser.add_argument("--maps", type=Path, required=True)
     parser.add_argument("--rules", nargs="+", default=RULES)
     asked = parser.parse_args()

@@ -49,10 +49,7 @@ Grids = list[tuple[FeatureGrid, PatchGeometry]]
 
 def main() -> None:
     """Parse, measure missing rows, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--model", default="")
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--features", default="auto", choices=("auto", *FEATURES), help="as `segment`")
     parser.add_argument("--out", type=Path, default=Path("masks.json"))
@@ -67,6 +64,15 @@ def main() -> None:
                 asked.out.parent.mkdir(parents=True, exist_ok=True)
                 asked.out.write_text(json.dumps(rows, indent=2) + "\n")
             print(key, json.dumps(rows[key]), flush=True)
+
+
+def parser_of_sets(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser of image sets and weights."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--model", default="", help="timm name, needed with a bare state dict")
+    return parser
 
 
 def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bool) -> dict[str, object]:

@@ -20,6 +20,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.embed.forward_pass import count_rows
 
 BATCH, SHOTS = 32, (5, 20)
+SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999)
 SCORES = ("knn", "f1", "5-shot", "20-shot")
 Maps = dict[str, Tensor]
 
@@ -232,14 +234,6 @@ def _rarity_at(units_NhwD: Tensor, bank_images: Tensor, row: int, column: int, r
     return 1 - cosine_NM.topk(ORDER).values[:, -1]
 
 
-def _of_share(share: float) -> Callable[[Set], Tensor]:
-    return lambda found: found.of_share(share)
-
-
-def _of_sharpness(sharpness: float, centre: float) -> Callable[[Set], Tensor]:
-    return lambda found: found.of_sharpness(sharpness, centre)
-
-
 WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled": lambda found: found.pooled,
     "pooled, whitened": lambda found: found.whitened(F.normalize(found.pooled, dim=1)),
@@ -253,8 +247,15 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled+rare, floor 0.08": lambda found: found.whitened(found.joined("pooled+rare"), 0.08),
     "pooled+rare, bank of the same place, 1 cell": lambda found: found.near(1),
     "pooled+rare, bank of the same place, 2 cells": lambda found: found.near(2),
-    **{f"pooled+rare, share {share}": _of_share(share) for share in (0.3, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999)},
-    **{f"pooled+rare, sharpness {s}, centre {c}": _of_sharpness(s, c) for s in (3, 4, 6, 9) for c in (0.5, 0.45)},
+    **{
+        f"pooled+rare, share {share}": methodcaller("of_share", share)
+        for share in (0.3, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999)
+    },
+    **{
+        f"pooled+rare, sharpness {s}, centre {c}": methodcaller("of_sharpness", s, c)
+        for s in (3, 4, 6, 9)
+        for c in (0.5, 0.45)
+    },
     "rare, not whitened": lambda found: found.parts(0.7)[0],
     "rare, temperature 0.5": lambda found: found.whitened(found.parts(0.5)[0]),
     "rare, temperature 1": lambda found: found.whitened(found.parts(1.0)[0]),

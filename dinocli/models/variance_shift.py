@@ -5,6 +5,7 @@ Legend: B images, C channels, H W pixels.
 
 import copy
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +32,8 @@ def variance_shift(backbone: Backbone, batches: Iterable[Tensor]) -> float:
     norms = batch_norms(observer)
     moments = [torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms]
 
-    def observe(place: int) -> None:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values_CN = inputs[0].float().transpose(0, 1).flatten(1)
-            both_2C = torch.stack([values_CN.mean(dim=1), values_CN.square().mean(dim=1)])
-            moments[place] += len(inputs[0]) * both_2C.double().cpu()
-
-        norms[place].register_forward_pre_hook(hook)
-
-    for place in range(len(norms)):
-        observe(place)
+    for norm, moments_2C in zip(norms, moments, strict=True):
+        norm.register_forward_pre_hook(partial(_add_moments, moments_2C))
     images = 0
     for images_BCHW in batches:
         observer(images_BCHW.contiguous(memory_format=backbone.memory_format))
@@ -50,6 +43,13 @@ def variance_shift(backbone: Backbone, batches: Iterable[Tensor]) -> float:
     shifts = []
     for norm, (mean_C, square_C) in zip(norms, moments, strict=True):
         variance_C = (square_C / images - (mean_C / images) ** 2).clamp_min(0)
-        stored_C = statistics_of(norm)[1].double().cpu()
+        stored_C = statistics_of(norm)[1].cpu().double()
         shifts.append(((variance_C + norm.eps) / (stored_C + norm.eps)).log().abs().mean())
     return float(torch.stack(shifts).mean())
+
+
+def _add_moments(moments_2C: Tensor, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Add the sums over images of the mean and the mean square of each channel."""
+    values_CN = inputs[0].float().transpose(0, 1).flatten(1)
+    both_2C = torch.stack([values_CN.mean(dim=1), values_CN.square().mean(dim=1)])
+    moments_2C += len(inputs[0]) * both_2C.cpu().double()  # some GPUs have no float64

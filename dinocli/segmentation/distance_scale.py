@@ -173,8 +173,8 @@ class DistanceScale:
             soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:
             lines_F = [self._line_of(maxima_S, threshold) or np.inf for maxima_S in self.maxima_FS]
-            # What cluster enhancement detects may lie below the threshold of fine distances, and is outlined by them.
-            far_Fhw, lines_F = (far_Fhw[:1], [-np.inf]) if self.enhanced else (far_Fhw, lines_F)
+            if self.enhanced:  # what is detected may lie below the threshold of fine distances, and is outlined by them
+                far_Fhw, lines_F = far_Fhw[:1], [-np.inf]
             soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
         furthest = highest / max(line, unit / 100)  # values below 0.018 are distances below 0
         reason = f"no patch is above the threshold (maximum {furthest:.2f} of --threshold {threshold})"
