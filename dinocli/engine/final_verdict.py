@@ -8,14 +8,12 @@ import numpy as np
 from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
-from dinocli.quality.verdict import Verdict, gain, judge
+from dinocli.quality.verdict import NEAR_START, Verdict, gain, judge
 
 NEAR_SHIFT = 0.35
 """Shift of variances (`dinocli.models.variance_shift`) below which images are like those of the start weights. On five
 such sets (flowers, textures, insects, pets, photographs: .14 to .30) training lowered k-NN accuracy by labels by .5 to
 1.8 points, and raised the score; on waste (.45), aerial images (.46) and all farther sets both rose."""
-
-NEAR_START = "But these images are like those that the start was trained on"
 
 
 def unusable(start: ProbeResult, last: ProbeResult, score: SelectionScore = CROP_QUADRANT) -> Verdict:

@@ -1,10 +1,9 @@
 """Advice after a run that did not help, or whose score says little, from its verdict and probes."""
 
 from dinocli.config.recipe import Recipe
-from dinocli.engine.final_verdict import NEAR_START
 from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
-from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, NEAR_START, Verdict
 
 FEW_IMAGES = 100
 

@@ -1,6 +1,6 @@
 """Words of a run's verdict in its report: what happened, what to keep, how it was decided."""
 
-from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, NEAR_START, STATISTICS_MARGIN, Verdict
 
 KEEP = {keep: f"Keep {words}." for keep, words in KEPT.items()}
 KEEP["statistics"] = f"Keep {KEPT['statistics']}; no training step improved on them."
@@ -13,6 +13,8 @@ LEAD = {
 
 DEFECTS_LEAD = "With the adapted weights, small synthetic defects in these images are detected less often than before."
 """Used if no other score decreased: scores by labels may be better, and the sentence must not contradict them."""
+
+NEAR_LEAD = "The score rose, but these images are like those of the original weights, where it is no evidence."
 
 STUDENT_LEAD = {
     "better": "The student became significantly more similar to its teacher.",
@@ -48,6 +50,8 @@ def lead(verdict: Verdict, *, of_student: bool) -> str:
     defects_only = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
     if verdict.outcome == "worse" and defects_only:
         return DEFECTS_LEAD
+    if NEAR_START in verdict.reason:
+        return NEAR_LEAD
     return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]
 
 

@@ -1,5 +1,6 @@
+from dinocli.engine.final_verdict import near_start
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
-from dinocli.report.verdict_words import DEFECTS_LEAD, HOW_TO_READ, LEAD, STUDENT_LEAD, lead
+from dinocli.report.verdict_words import DEFECTS_LEAD, HOW_TO_READ, LEAD, NEAR_LEAD, STUDENT_LEAD, lead
 
 
 def test_the_first_sentence_names_what_is_worse() -> None:
@@ -10,6 +11,12 @@ def test_the_first_sentence_names_what_is_worse() -> None:
     assert lead(lost, of_student=False) == DEFECTS_LEAD
     assert lead(fell, of_student=False) == LEAD["worse"]
     assert lead(fell, of_student=True) == STUDENT_LEAD["worse"]
+
+
+def test_the_first_sentence_does_not_deny_a_significant_increase() -> None:
+    better = Verdict("better", "adapted", "Significant increase in crop/quadrant retrieval.")
+    assert lead(near_start(better, 0.2), of_student=False) == NEAR_LEAD
+    assert lead(near_start(better, 0.4), of_student=False) == LEAD["better"]
 
 
 def test_the_page_names_the_margins_of_the_verdict() -> None:
