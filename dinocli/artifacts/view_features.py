@@ -25,6 +25,7 @@ from dinocli.engine.build_views import probe_crop, view_specs
 from dinocli.engine.probe import PROBE_BATCH, Probe, ProbeSample
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.rare_probe import PooledAndRare
+from dinocli.engine.start_shift import shift_of
 from dinocli.errors import DataError
 from dinocli.models.features import extract
 from dinocli.models.token_kinds import POOLED_RARE
@@ -49,12 +50,15 @@ class ViewFeatures:
         probe: Features of each image, a crop and its quadrants, as in the verdict of a training run.
         views_QND: Features of the augmented views.
         rare_defects_N: Synthetic-defect few-shot of each image with `pooled+rare`; empty for other features.
+        variance_shift: Distance of the images to those of the weights (`dinocli.models.variance_shift`); NaN for
+            weights that were adapted to images, and without batch norm.
     """
 
     names: list[str]
     probe: ProbeFeatures
     views_QND: NDArray[np.float32]
     rare_defects_N: NDArray[np.float64]
+    variance_shift: float
 
     def transformed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "ViewFeatures":
         """Apply the transform of the evaluated features, such as whitening."""
@@ -116,7 +120,14 @@ def embed_views(
         extract(maker.backbone, _augmented(loader, pipeline, draw, reporter), autocast=None, tokens=tokens)
         for draw in range(views)
     ]
-    return ViewFeatures([names[row] for row in features.rows], features, np.stack(view_features), rare_defects_N)
+    adapted = maker.info is None or bool(maker.info.similarity_change)
+    return ViewFeatures(
+        names=[names[row] for row in features.rows],
+        probe=features,
+        views_QND=np.stack(view_features),
+        rare_defects_N=rare_defects_N,
+        variance_shift=float("nan") if adapted else shift_of(maker.backbone, probe),
+    )
 
 
 def _check_images(file: FeatureFile) -> None:

@@ -3,17 +3,10 @@
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
-
 from dinocli.engine.loop import RunResult
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.selection_score import CROP_QUADRANT, SelectionScore
-from dinocli.quality.verdict import NEAR_START, Verdict, gain, judge
-
-NEAR_SHIFT = 0.35
-"""Shift of variances (`dinocli.models.variance_shift`) below which images are like those of the start weights. On five
-such sets (flowers, textures, insects, pets, photographs: .14 to .30) training lowered k-NN accuracy by labels by .5 to
-1.8 points, and raised the score; on waste (.45), aerial images (.46) and all farther sets both rose."""
+from dinocli.quality.verdict import Verdict, gain, judge
 
 
 def unusable(start: ProbeResult, last: ProbeResult, score: SelectionScore = CROP_QUADRANT) -> Verdict:
@@ -66,20 +59,3 @@ def final_verdict(
 def student_kept(verdict: Verdict) -> Verdict:
     """Keep a student trained from random weights also if no difference was found: random weights are of no use."""
     return replace(verdict, keep="adapted") if verdict.outcome == "no different" else verdict
-
-
-def near_start(verdict: Verdict, shift: float) -> Verdict:
-    """Keep the start if the adapted weights are better on images that are like those of the start weights.
-
-    Args:
-        verdict: Verdict by the label-free scores.
-        shift: Shift of the variances in the batch norms of the start; NaN if it has none.
-    """
-    if verdict.outcome != "better" or not shift < NEAR_SHIFT:
-        return verdict
-    near, limit = (f"{100 * np.expm1(value):.0f} %" for value in (shift, NEAR_SHIFT))
-    like = (
-        f"{NEAR_START}: in its batch norms variances differ by {near} (limit {limit}). On such images this score rose, "
-        "and neighbours by labels got worse."
-    )
-    return replace(verdict, outcome="no different", keep="start", reason=f"{verdict.reason} {like}")

@@ -2,8 +2,9 @@
 
 from dinocli.config.recipe import Recipe
 from dinocli.engine.loop import RunResult
+from dinocli.quality.near_start import NEAR_START
 from dinocli.quality.probe_result import ProbeResult
-from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, NEAR_START, Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, MIN_PAIRS, Verdict
 
 FEW_IMAGES = 100
 

@@ -38,7 +38,6 @@ KEPT = {
 """Words for the weights that a verdict keeps."""
 
 DEFECT_DECREASE = "Significant decrease in synthetic-defect few-shot"
-NEAR_START = "But these images are like those that the start was trained on"
 
 
 @dataclass(frozen=True)

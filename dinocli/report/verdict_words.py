@@ -1,6 +1,7 @@
 """Words of a run's verdict in its report: what happened, what to keep, how it was decided."""
 
-from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, NEAR_START, STATISTICS_MARGIN, Verdict
+from dinocli.quality.near_start import NEAR_START
+from dinocli.quality.verdict import DEFECT_DECREASE, DEFECTS_MARGIN, KEPT, STATISTICS_MARGIN, Verdict
 
 KEEP = {keep: f"Keep {words}." for keep, words in KEPT.items()}
 KEEP["statistics"] = f"Keep {KEPT['statistics']}; no training step improved on them."
@@ -50,7 +51,7 @@ def lead(verdict: Verdict, *, of_student: bool) -> str:
     defects_only = verdict.reason.startswith(DEFECT_DECREASE) and verdict.reason.count("Significant decrease") == 1
     if verdict.outcome == "worse" and defects_only:
         return DEFECTS_LEAD
-    if NEAR_START in verdict.reason:
+    if f"But {NEAR_START}" in verdict.reason:
         return NEAR_LEAD
     return (STUDENT_LEAD if of_student else LEAD)[verdict.outcome]
 

@@ -1,4 +1,4 @@
-from dinocli.engine.final_verdict import near_start
+from dinocli.quality.near_start import near_start
 from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 from dinocli.report.verdict_words import DEFECTS_LEAD, HOW_TO_READ, LEAD, NEAR_LEAD, STUDENT_LEAD, lead
 
@@ -17,6 +17,8 @@ def test_the_first_sentence_does_not_deny_a_significant_increase() -> None:
     better = Verdict("better", "adapted", "Significant increase in crop/quadrant retrieval.")
     assert lead(near_start(better, 0.2), of_student=False) == NEAR_LEAD
     assert lead(near_start(better, 0.4), of_student=False) == LEAD["better"]
+    same = Verdict("no different", "start", "No significant change in crop/quadrant retrieval.")
+    assert lead(near_start(same, 0.2), of_student=False) == LEAD["no different"]
 
 
 def test_the_page_names_the_margins_of_the_verdict() -> None:

@@ -14,14 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dinocli.artifacts import view_features
 from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.feature_model import feature_model_of
 from dinocli.artifacts.view_features import SAMPLE, _check_images, embed_views
 from dinocli.errors import DataError
 from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.progress import ProgressReporter
 from dinocli.quality.crop_quadrant_retrieval import KEY
 from dinocli.quality.defect_few_shot import RARE_KEY
-from dinocli.quality.verdict import judge
+from dinocli.quality.near_start import near_start
+from dinocli.quality.verdict import Verdict, judge
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.evaluate import evaluate as evaluate_module
@@ -82,6 +85,34 @@ def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_
     assert found.to_dict()["verdict"]["outcome"] == by_hand.outcome
     (row,) = [row for row in found.table if row.key == KEY]
     assert (row.value, row.baseline) == (end.selection_score, start.selection_score)
+
+
+@pytest.mark.parametrize("adapted", [pytest.param(True, id="adapted"), pytest.param(False, id="other weights")])
+def test_adapted_weights_are_not_better_on_images_like_those_of_the_baseline(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, adapted: bool
+) -> None:
+    """As in a training run; other weights of the same network were not adapted to these images."""
+    shifts = iter([math.nan if adapted else 0.2, 0.2])
+    monkeypatch.setattr(
+        view_features, "embed_views", lambda *a, **k: replace(embed_views(*a, **k), variance_shift=next(shifts))
+    )
+    better = Verdict("better", "adapted", "Significant increase.")
+    monkeypatch.setattr(evaluate_module, "judge", lambda *_, **__: better)
+    path = str(home / "feats.npy")
+    verdict = evaluate(EvaluateOptions((path,), baseline=path, views=1, device="cpu")).verdict
+    assert verdict == (near_start(better, 0.2) if adapted else better)
+
+
+def test_the_shift_is_that_of_weights_that_were_not_adapted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = open_features(home / "feats.npy")
+    maker = feature_model_of(file)
+    monkeypatch.setattr(view_features, "shift_of", lambda *_: 0.2)
+    assert maker.info
+    for change, shift in ((0.0, 0.2), (-0.1, math.nan)):
+        changed = replace(maker, info=replace(maker.info, similarity_change=change))
+        monkeypatch.setattr(view_features, "feature_model_of", lambda *_, changed=changed: changed)
+        seen = embed_views(file, range(3), 1, device=torch.device("cpu"), reporter=ProgressReporter())
+        assert seen.variance_shift == pytest.approx(shift, nan_ok=True)
 
 
 def test_the_verdict_also_measures_the_default_feature_if_both_files_hold_it(

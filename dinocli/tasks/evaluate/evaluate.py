@@ -18,6 +18,7 @@ from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.label_free_scores import feature_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
 from dinocli.quality.label_split import MAX_IMAGES
+from dinocli.quality.near_start import near_start
 from dinocli.quality.score_table import ScoreRow, difference_sentence, score_rows
 from dinocli.quality.verdict import Verdict, defects_lost, judge
 from dinocli.tasks.evaluate.evaluate_inputs import open_sides, read_truth
@@ -173,6 +174,8 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     after, before = measured
     same = features[0].probe.clean_ND.shape == before_ND.shape
     verdict = judge(before, after, same_network=same)
+    if same and np.isnan(features[0].variance_shift):  # adapted from weights like those of the baseline
+        verdict = near_start(verdict, features[1].variance_shift)
     lost = bool(defects_lost(before, after))
     return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, notes
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.engine.checkpoint import load_checkpoint
-from dinocli.engine.final_verdict import near_start, student_kept, unusable
+from dinocli.engine.final_verdict import student_kept, unusable
 from dinocli.engine.holdout_comparison import HoldoutComparison, measured
 from dinocli.engine.loop import RunResult
 from dinocli.engine.probe import Probe
 from dinocli.engine.run_seconds import PAGE_FORWARDS
-from dinocli.engine.square_resize import square_batches
+from dinocli.engine.start_shift import shift_of
 from dinocli.models.backbone import Backbone
-from dinocli.models.variance_shift import variance_shift
 from dinocli.models.weight_interpolation import interpolated
+from dinocli.quality.near_start import near_start
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.quality.verdict import Verdict
 from dinocli.report.adapted_comparison import NOTHING, Sides
@@ -24,10 +24,6 @@ from dinocli.tasks.train.train_context import TrainContext
 
 MIN_LABELLED = 50
 """Minimum number of labelled images for which the rest of `--minutes` is spent."""
-
-
-SHIFT_IMAGES, SHIFT_BATCH = 128, 32
-"""Images whose variances are compared with those of the start weights, and batch size."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +129,9 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
 
 def _checked_domain(context: TrainContext, probe: Probe, verdict: Verdict) -> Verdict:
     """Keep the start on images that are like those of its weights, unless an earlier run made these."""
-    if verdict.outcome != "better" or context.teacher or not context.info.pretrained or context.own_weights:
+    if verdict.outcome == "worse" or context.teacher or not context.info.pretrained or context.own_weights:
         return verdict
-    rows = probe.indices[:: max(1, len(probe.indices) // SHIFT_IMAGES)][:SHIFT_IMAGES]
-    batches = square_batches(probe.loader, rows, probe.preprocess, SHIFT_BATCH)
-    return near_start(verdict, variance_shift(context.backbone, (square_BCSS for square_BCSS, _ in batches)))
+    return near_start(verdict, shift_of(context.backbone, probe))
 
 
 def _nothing_usable(context: TrainContext, trained: Trained) -> Selection:

@@ -353,12 +353,11 @@ def test_weights_that_lose_defects_with_the_default_feature_go_back_halfway(
 def test_a_better_score_on_images_like_those_of_the_start_weights_keeps_the_start(
     monkeypatch: pytest.MonkeyPatch, shift: float, keep: str, *, pretrained: bool, own: bool
 ) -> None:
-    monkeypatch.setattr(select_module, "square_batches", lambda *_: [])
-    monkeypatch.setattr(select_module, "variance_shift", lambda *_: shift)
+    monkeypatch.setattr(select_module, "shift_of", lambda *_: shift)
     context = SimpleNamespace(
         teacher=None, info=SimpleNamespace(pretrained=pretrained), own_weights=own, backbone=torch.nn.Identity()
     )
-    probe = SimpleNamespace(indices=range(300), loader=None, preprocess=None)
+    probe = SimpleNamespace()
     better = Verdict("better", "adapted", "Significant increase.")
     verdict = select_module._checked_domain(context, probe, better)  # type: ignore[arg-type]
     assert verdict.keep == keep
@@ -367,6 +366,10 @@ def test_a_better_score_on_images_like_those_of_the_start_weights_keeps_the_star
     if keep == "start":
         (advice,) = next_steps(verdict, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(30, 0.9))
         assert advice.startswith("The trained weights are in adapted/. Label a few images")
+    same = select_module._checked_domain(context, probe, SAME)  # type: ignore[arg-type]
+    assert (same.outcome, same.keep) == (SAME.outcome, SAME.keep)
+    advice = " ".join(next_steps(same, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(30, 1.0)))
+    assert ("train for longer" in advice) == (keep == "adapted"), "on images like those of the start it would not help"
     worse = Verdict("worse", "start", "Significant decrease.")
     assert select_module._checked_domain(context, probe, worse) is worse  # type: ignore[arg-type]
 
