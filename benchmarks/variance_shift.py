@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dinocli.engine.final_verdict import NEAR_SHIFT
 from dinocli.engine.square_resize import squares
+from dinocli.engine.start_shift import SHIFT_IMAGES
 from dinocli.models.variance_shift import variance_shift
 from dinocli.progress import ProgressReporter
+from dinocli.quality.near_start import NEAR_SHIFT
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import prepare
 from dinocli.tasks.embed.forward_pass import count_rows
-from dinocli.tasks.train.select import SHIFT_BATCH, SHIFT_IMAGES
+
+BATCH = 32
 
 
 def main() -> None:
@@ -44,10 +46,10 @@ def shift_of(folder: str, weights: str, model: str) -> float:
     drawn = set(np.random.default_rng(0).permutation(count)[:SHIFT_IMAGES].tolist())
 
     def batches() -> Iterator[Tensor]:
-        every = (piece.canvas for batch in count_rows(context).batches(0, SHIFT_BATCH) for piece in batch)
+        every = (piece.canvas for batch in count_rows(context).batches(0, BATCH) for piece in batch)
         canvases = [canvas for row, canvas in enumerate(every) if row in drawn and isinstance(canvas, np.ndarray)]
-        for start in range(0, len(canvases), SHIFT_BATCH):
-            yield squares(canvases[start : start + SHIFT_BATCH], context.preprocess, context.device)
+        for start in range(0, len(canvases), BATCH):
+            yield squares(canvases[start : start + BATCH], context.preprocess, context.device)
 
     return variance_shift(context.backbone, batches())
 
