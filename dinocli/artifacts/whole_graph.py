@@ -1,22 +1,28 @@
-"""One graph of preprocessing, backbone and classifier, verified against `embed`.
+"""One graph of preprocessing, backbone, fitted features and classifier, verified against `embed`.
 
 Legend: B images, H W pixels, C classes.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dinocli.artifacts.export_source import Source
-from dinocli.artifacts.feature_model import FeatureModel
+from dinocli.artifacts.feature_model import FeatureModel, inside_of
 from dinocli.config.preprocess import first_channels
+from dinocli.engine.rare_features import RareFeatures
+from dinocli.engine.rare_graph import RareGraph
 from dinocli.errors import UsageError, WeightsError
 from dinocli.models.export_graph import Compute, verified
 from dinocli.models.graph_pipeline import ClassifierHead, GraphPipeline, GraphPreprocessing
+from dinocli.models.token_kinds import FITTED
+from dinocli.models.tokens import POOLED
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.classifiers import MIN_PROBABILITY
 from dinocli.quality.knn import TEMPERATURE
@@ -36,65 +42,99 @@ class WholeGraph:
     Args:
         source: Weights with their preprocessing.
         reads: The graph includes range, resize and normalisation, and takes source values of any size.
-        saved: Classifier of pooled features whose probabilities are a third output; or None.
+        saved: Classifier whose probabilities are a third output; or None.
+        rare: Features fitted to a folder, which replace the feature map as second output; or None.
 
     Raises:
         UsageError: The range is measured per image.
-        WeightsError: The classifier takes other features.
+        WeightsError: The classifier takes other features, or the fitted ones have a region of interest.
     """
 
     source: Source
     reads: bool = False
     saved: SavedClassifier | None = None
+    rare: RareFeatures | None = None
 
     def __post_init__(self) -> None:
         if self.reads and self.source.preprocess.range_policy == "image":
             raise UsageError("--with-preprocessing: a range of each image by its percentiles is not for a graph")
+        if self.rare and inside_of(self.source.preprocess) is not None:
+            raise WeightsError("rare features with a mask as region of interest are not for a graph: embed without it")
         if self.saved:
             _check(self.saved, self.source)
 
+    @property
+    def by_cosine(self) -> bool:
+        """Whether the graph is compared with `embed` by the cosine of their features."""
+        return self.reads or self.rare is not None
+
     def pipeline(self) -> GraphPipeline:
         """Build the graph."""
-        before = GraphPreprocessing(self.source.preprocess) if self.reads else None
-        return GraphPipeline(self.source.backbone, before, _head(self.saved) if self.saved else None)
+        source = self.source
+        return GraphPipeline(
+            source.backbone,
+            source.preprocess.size,
+            GraphPreprocessing(source.preprocess) if self.reads else None,
+            RareGraph(source.backbone, self.rare) if self.rare else None,
+            _head(self.saved) if self.saved else None,
+        )
 
     def facts(self) -> dict[str, str]:
-        """Return the metadata of the graph: that of the weights, preprocessing, classes and threshold."""
+        """Return the metadata of the graph: that of the weights, preprocessing, features, classes and threshold."""
         facts = self.source.facts() | ({"preprocessing": "in the graph"} if self.reads else {})
+        if self.rare:
+            facts |= {"features": self.rare.kind, "features_digest": self.rare.digest()}
         if self.saved:
             threshold = _threshold(self.saved)
             facts |= {"classes": json.dumps(self.saved.classifier.classes), "threshold": f"{threshold:.6g}"}
         return facts
 
     def verified(self, compute: Compute) -> float:
-        """Return the difference of a graph to the original; with preprocessing, 1 - the smallest cosine to `embed`.
+        """Return the difference of a graph to the original: relative, or 1 - the smallest cosine (`by_cosine`).
 
         Raises:
             WeightsError: The difference is too large.
         """
+        place = 1 if self.rare else 0  # of the features among the outputs
 
         def checked(images: torch.Tensor) -> list[NDArray[np.float32]]:
             outputs = compute(images)
             if self.saved:
-                _check_probabilities(self.saved, *outputs[::2])
+                _check_probabilities(self.saved, outputs[place], outputs[2])
             return outputs
 
-        if not self.reads:
+        if not self.by_cosine:
             return verified(checked, self.source.backbone, self.source.preprocess.size)
-        about = self.source.preprocess  # the graph takes images that are already cropped, with channels selected
+        worst = min(
+            float((found_D @ expected_D) / np.linalg.norm(found_D) / np.linalg.norm(expected_D))
+            for images, expected_BD in self._trials()
+            for found_D, expected_D in zip(checked(images)[place], expected_BD, strict=True)
+        )
+        if not worst >= MIN_COSINE:
+            raise WeightsError(
+                f"features of the graph have a cosine of {worst:.4f} to those of embed, not {MIN_COSINE}: use --format "
+                "timm, and report which model it was"
+            )
+        return 1 - worst
+
+    def _trials(self) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
+        """Yield test images as the graph takes them, and the features that `embed` gives."""
+        backbone, about = self.source.backbone, self.source.preprocess
+        if not self.reads:
+            assert self.rare is not None
+            shape, random = (backbone.in_chans, about.size, about.size), torch.Generator().manual_seed(0)
+            for count in (1, 3):
+                images = torch.randn(count, *shape, generator=random)
+                with torch.no_grad():
+                    yield images, self.rare.compute(backbone, images).numpy()
+            return
+        # The graph takes images that are already cropped, with channels selected.
         about = replace(about, roi="", channels=first_channels(about.canvas_channels))
-        model, worst = FeatureModel(self.source.backbone, about), 1.0
+        model = FeatureModel(backbone, about, self.rare or POOLED)
         for number, size in enumerate(_TEST_SIZES):
             pixels_HWC = self._test_image(size, number)
             images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
-            pooled, expected = checked(images)[0][0], model.embed([pixels_HWC])[0]
-            worst = min(worst, float(pooled @ expected / np.linalg.norm(pooled) / np.linalg.norm(expected)))
-        if not worst >= MIN_COSINE:
-            raise WeightsError(
-                f"features with preprocessing in the graph have a cosine of {worst:.4f} to those of embed, not "
-                f"{MIN_COSINE}; export without it, and report which model it was"
-            )
-        return 1 - worst
+            yield images, model.embed([pixels_HWC])
 
     def _test_image(self, size: tuple[int, int], seed: int) -> NDArray[Any]:
         """Return noise with a 1/f spectrum, as in photographs, over the source range."""
@@ -114,11 +154,11 @@ class WholeGraph:
 
 def _check(saved: SavedClassifier, source: Source) -> None:
     about = saved.features
-    if about.get("tokens", "pooled") != "pooled" or about.get("layers", 1) != 1 or about.get("keep_aspect"):
+    if about.get("tokens", "pooled") not in ("pooled", *FITTED) or about.get("layers", 1) != 1:
         kind = f"{about.get('tokens')} of {about.get('layers', 1)} layers"
         raise WeightsError(
-            f"the classifier takes features of another kind ({kind}); a graph gives pooled ones: "
-            "`embed --tokens pooled`, classify that file, and export again"
+            f"the classifier takes features of another kind ({kind}); a graph gives pooled and pooled+rare ones: "
+            "embed with these, classify that file, and export again"
         )
     if about.get("weights", {}).get("sha256", source.info.sha256) != source.info.sha256:
         raise WeightsError("the classifier was made with other weights; leave out the weights to take its own")

@@ -12,6 +12,7 @@ from dinocli.cli.option_groups import grouped, options_of, terminal_options
 
 EPILOG = examples(
     "dinocli export runs/mine --format onnx --out mine.onnx",
+    "dinocli export --format onnx --like feats.npy --out feats.onnx",
     "dinocli export --format onnx --with-preprocessing --classifier clf.safetensors --out defects.onnx",
 )
 
@@ -39,12 +40,21 @@ def export(
     with_preprocessing: Annotated[
         bool, typer.Option("--with-preprocessing", help="ONNX: put range, resize and normalisation into the graph.")
     ] = False,
+    like: Annotated[
+        str,
+        typer.Option(
+            "--like",
+            metavar="FEATS",
+            help="ONNX: add the rare features of this file, with their bank.",
+            callback=paths.features,
+        ),
+    ] = "",
     classifier: Annotated[
         str,
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="ONNX: add the probabilities of `classify --save`, for pooled features.",
+            help="ONNX: add the probabilities of `classify --save`, with the features that it takes.",
             callback=paths.stored,
         ),
     ] = "",

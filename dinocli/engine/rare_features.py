@@ -87,6 +87,11 @@ class RareFeatures:
             return self.to(pooled_BD.device).of_maps(pooled_BD, maps, image_B)
         return self.whitening.whiten(joined_parts(self.banks, self.share, pooled_BD, maps, image_B))
 
+    @property
+    def width(self) -> int:
+        """Width of the feature, P."""
+        return self.whitening.axes_SP.shape[1]
+
     def pooled_part(self, rows_BP: Tensor) -> Tensor:
         """Recover the pooled features from rows by inverse whitening, L2-normalised, (B, D); D = 0 for `rare`."""
         width = rows_BP.shape[1] - sum(len(bank.mean_D) for bank in self.banks.values())
@@ -140,7 +145,11 @@ def joined_parts(
     image_B: Tensor | None = None,
 ) -> Tensor:
     """Return the weighted parts before whitening, (B, P), L2-normalised; a share of 1 leaves out the pooled feature."""
-    rare = [banks[name].pool(maps[name], image_B) for name in MAPS]
+    return joined(share, pooled_BD, [banks[name].pool(maps[name], image_B) for name in MAPS])
+
+
+def joined(share: float, pooled_BD: Tensor, rare: Sequence[Tensor]) -> Tensor:
+    """Return the weighted parts, (B, P), from the pooled feature and the rare part of each map."""
     parts = [math.sqrt(share / len(MAPS)) * F.normalize(part_BD, dim=1) for part_BD in rare]
     if share < 1:
         parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))

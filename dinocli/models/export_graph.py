@@ -58,15 +58,15 @@ def to_onnx(
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise WeightsError(f"--format onnx needs {error.name}: pip install 'dinocli[onnx]'") from None
-    whole = pipeline or GraphPipeline(backbone)
+    whole = pipeline or GraphPipeline(backbone, size)
     with _quiet():
         try:
             program = torch.onnx.export(
                 whole.eval(),
-                (whole.example() if whole.before else _images(backbone, size, 2),),
+                (whole.example(),),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes={INPUT: whole.axes() if whole.before else _dynamic(backbone)},
+                dynamic_shapes={INPUT: whole.axes() or _dynamic(backbone)},
                 input_names=[INPUT],
                 output_names=whole.outputs,
                 verbose=False,

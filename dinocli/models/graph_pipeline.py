@@ -13,7 +13,12 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.models.backbone import Backbone
 from dinocli.models.portable import Portable, resize_matrix
 
-INPUT, OUTPUTS, PROBABILITIES = "images", ("pooled", "patches"), "probabilities"
+INPUT, OUTPUTS, FITTED_OUTPUTS, PROBABILITIES = (
+    "images",
+    ("pooled", "patches"),
+    ("pooled", "features"),
+    "probabilities",
+)
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -125,32 +130,45 @@ class GraphPipeline(nn.Module):
 
     Args:
         backbone: On the CPU, in eval mode; shared, not copied.
+        side: Side of the images without preprocessing, pixels.
         before: Preprocessing, so that the graph takes source values of any size; or None.
-        head: Classifier of the pooled feature, whose probabilities are a third output; or None.
+        fitted: Module that returns the pooled feature and one that was fitted to a folder; or None for the feature map.
+        head: Classifier of the fitted feature, else of the pooled one, whose probabilities are a third output; or None.
     """
 
     def __init__(
-        self, backbone: Backbone, before: GraphPreprocessing | None = None, head: ClassifierHead | None = None
+        self,
+        backbone: Backbone,
+        side: int,
+        before: GraphPreprocessing | None = None,
+        fitted: nn.Module | None = None,
+        head: ClassifierHead | None = None,
     ) -> None:
         super().__init__()
-        self.before, self.backbone, self.head = before, Portable(backbone), head
-        self.outputs = [*OUTPUTS, *([PROBABILITIES] if head else [])]
+        self.before, self.backbone, self.head = before, fitted or Portable(backbone), head
+        self.side, self.channels, self.is_fitted = side, backbone.in_chans, fitted is not None
+        self.outputs = [*(FITTED_OUTPUTS if fitted else OUTPUTS), *([PROBABILITIES] if head else [])]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the pooled feature, the feature map, and the probabilities if there is a classifier.
+        """Return the pooled feature, the feature map or fitted feature, and the probabilities with a classifier.
 
         Args:
             images: (B, H, W, C) source values with preprocessing, else (B, I, H, W) normalised images.
         """
-        pooled, patches = self.backbone(images if self.before is None else self.before(images))
-        return (pooled, patches) if self.head is None else (pooled, patches, self.head(pooled))
+        pooled, other = self.backbone(images if self.before is None else self.before(images))
+        if self.head is None:
+            return pooled, other
+        return pooled, other, self.head(other if self.is_fitted else pooled)
 
     def example(self) -> Tensor:
-        """Return an example input of source values for the export."""
-        assert self.before is not None, "only source values have a shape of their own"
-        return torch.zeros(2, 150, 170, self.before.channels, dtype=self.before.dtype)
+        """Return an example input for the export."""
+        if self.before is not None:
+            return torch.zeros(2, 150, 170, self.before.channels, dtype=self.before.dtype)
+        return torch.randn(2, self.channels, self.side, self.side, generator=torch.Generator().manual_seed(0))
 
-    def axes(self) -> dict[int, Any]:
-        """Return the dynamic axes of the source values."""
+    def axes(self) -> dict[int, Any] | None:
+        """Return the dynamic axes: of source values, or the batch of squares; None: those that the backbone takes."""
         dim = torch.export.Dim
-        return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}
+        if self.before is not None:
+            return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}
+        return {0: dim("batch")} if self.is_fitted else None

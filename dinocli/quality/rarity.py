@@ -100,7 +100,11 @@ class MemoryBank:
 
         NaN patches (outside the region of interest) are ignored; an image of only NaN patches gives NaN.
         """
-        weight_Bhw = self.weights(self.rarity(maps_BDhw, image_B), temperature)
+        return self.pool_by(maps_BDhw, self.rarity(maps_BDhw, image_B), temperature)
+
+    def pool_by(self, maps_BDhw: Tensor, rarity_Bhw: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+        """Pool as `pool`, by a known rarity map."""
+        weight_Bhw = self.weights(rarity_Bhw, temperature)
         return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype).nan_to_num(nan=0.0), weight_Bhw)
 
     def to(self, device: torch.device) -> "MemoryBank":

@@ -6,7 +6,7 @@ from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.region_of_interest import region_box
 from dinocli.models.export_graph import has_one_size
-from dinocli.models.graph_pipeline import OUTPUTS, PROBABILITIES
+from dinocli.models.graph_pipeline import FITTED_OUTPUTS, OUTPUTS, PROBABILITIES
 from dinocli.report.text import visible
 
 _TIMM = """import timm
@@ -64,7 +64,7 @@ import onnxruntime
 from PIL import Image
 
 session = onnxruntime.InferenceSession({name})
-{reading}{outputs} = session.run(None, {{"images": images[None]}})  # (B, {dim}), (B, D', h, w); {shapes}
+{reading}{outputs} = session.run(None, {{"images": images[None]}})  # (B, {dim}), {other}; {shapes}
 about = session.get_modelmeta().custom_metadata_map
 """
 _TORCHSCRIPT = """import numpy
@@ -111,10 +111,12 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
         reading = f'images = numpy.asarray({opened}.convert("RGB"), "{values}")  # any height and width\n'
         if about.deep:
             reading = f'images = numpy.stack([numpy.asarray({opened}, "{values}")] * 3, axis=-1)  # any size\n'
-    shapes = "any B, at this size" if has_one_size(source.backbone) else "any B, H, W"
-    outputs = ", ".join([*OUTPUTS, *([PROBABILITIES] if whole.saved else [])])
+    fixed = has_one_size(source.backbone) or whole.rare is not None
+    shapes = "any B, at this size" if fixed and not whole.reads else "any B, H, W"
+    outputs = ", ".join([*(FITTED_OUTPUTS if whole.rare else OUTPUTS), *([PROBABILITIES] if whole.saved else [])])
     args = "".join(f", {key}={value!r}" for key, value in source.backbone.model_args.items())
     words |= {"reading": reading, "outputs": outputs, "shapes": shapes, "args": args, "dim": source.backbone.dim}
+    words["other"] = f"(B, {whole.rare.width})" if whole.rare else "(B, D', h, w)"
     words |= {"name": _quoted(name), "local": _quoted(f"local-dir:{name}"), "architecture": _quoted(source.info.name)}
     text = template.format(**words)
     return f"import json\n\n{text}{_CLASSES}" if whole.saved else text

@@ -6,6 +6,7 @@ from dinocli import __version__
 from dinocli.artifacts.export_source import Source
 from dinocli.artifacts.whole_graph import MIN_COSINE, WholeGraph
 from dinocli.data.region_of_interest import is_box, region_box
+from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
@@ -34,7 +35,7 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
     """
     source, info = whole.source, whole.source.info
     compared = "largest difference to the original network"
-    if whole.reads:
+    if whole.by_cosine:
         compared = "cosine to the features of `dinocli embed` at least"
     head = [
         "---",
@@ -50,7 +51,7 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
         f"# {_plain(name)}",
         "",
         f"A {_plain(info.name)} image backbone, {made}. A feature has {source.backbone.dim} values. Written by dinocli "
-        f"{__version__} as {kind}; {compared} {_compared(difference, whole.reads)}.",
+        f"{__version__} as {kind}; {compared} {_compared(difference, whole.by_cosine)}.",
         "",
         *_origin(source),
         *_verdict(source.manifest),
@@ -63,7 +64,8 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
         "## Input",
         "",
         *(_takes_pixels(source) if whole.reads else _takes_tensors(source)),
-        *([f"- ONNX opset {OPSET}; {_dynamic(source, reads=whole.reads)}."] if kind == "onnx" else []),
+        *([f"- ONNX opset {OPSET}; {_dynamic(whole)}."] if kind == "onnx" else []),
+        *(_features(whole.rare) if whole.rare else []),
         *(_classes(whole.saved) if whole.saved else []),
         "",
         "## Limits",
@@ -75,8 +77,8 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
     return "\n".join(lines)
 
 
-def _compared(difference: float, reads: bool) -> str:
-    return f"{1 - difference:.5f}" if reads else f"{difference:.1g}"
+def _compared(difference: float, by_cosine: bool) -> str:
+    return f"{1 - difference:.5f}" if by_cosine else f"{difference:.1g}"
 
 
 def _takes_tensors(source: Source) -> list[str]:
@@ -114,10 +116,17 @@ def _takes_pixels(source: Source) -> list[str]:
     ]
 
 
-def _dynamic(source: Source, *, reads: bool) -> str:
-    if reads:
-        return "batch, height and width are dynamic"
-    return "the batch is dynamic" if has_one_size(source.backbone) else "batch, height and width are dynamic"
+def _dynamic(whole: WholeGraph) -> str:
+    one_size = has_one_size(whole.source.backbone) or whole.rare is not None
+    return "the batch is dynamic" if one_size and not whole.reads else "batch, height and width are dynamic"
+
+
+def _features(rare: RareFeatures) -> list[str]:
+    return [
+        f"- `features`: (B, {rare.width}), `{rare.kind}` of length 1, as `dinocli embed --like` gives to a new image: "
+        f"unusual patches, by a bank of {len(rare.images):,} images, weigh more. An image of that bank has another row "
+        "in its own feature file, where it is not compared with itself.",
+    ]
 
 
 def _classes(saved: SavedClassifier) -> list[str]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.export_source import Source, open_source
-from dinocli.artifacts.feature_model import load
+from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import FeatureModel, load
+from dinocli.artifacts.graph_parts import open_graph
 from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.ranges import map_range
@@ -24,12 +27,16 @@ from dinocli.models import export_graph as graph
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.graph_pipeline import GraphPreprocessing
 from dinocli.models.timm_folder import save_backbone
+from dinocli.models.token_kinds import POOLED_RARE
+from dinocli.models.tokens import POOLED
 from dinocli.models.weights import load_backbone
 from dinocli.progress import ProgressReporter
 from dinocli.quality.classifier_file import load_classifier
 from dinocli.report.model_card import card_of
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions
+from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.export.export import export
 from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.inputs import ReadOptions
@@ -254,6 +261,101 @@ def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
     card = done.card.read_text()
     assert "ONNX opset 18; batch, height and width are dynamic" in card
     assert "calibrated, of dark, light" in card
+
+
+@pytest.fixture(scope="module")
+def rare_file(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rare features of 16 pictures."""
+    folder = tmp_path_factory.mktemp("rare")
+    (folder / "images").mkdir()
+    for number in range(16):
+        picture(folder / "images" / f"{number:02}.png", (90 + 10 * number, 200 - 7 * number), number)
+    out = folder / "rare.npy"
+    job = EmbedOptions((str(folder / "images"),), out=str(out), weights=weights, model=FOUR_BLOCKS, tokens=POOLED_RARE)
+    embed(replace(job, device="cpu", read=ReadOptions(workers=0)))
+    return out
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["squares", "source values"])
+def test_rare_features_in_a_graph_are_those_of_embed(rare_file: Path, *, reads: bool) -> None:
+    whole = open_graph("", "", ProgressReporter(), reads=reads, like=str(rare_file))
+    pipeline = whole.pipeline().eval()
+    assert pipeline.outputs == ["pooled", "features"]
+
+    def compute(images: torch.Tensor) -> list[Any]:
+        with torch.no_grad():
+            return [output.numpy() for output in pipeline(images)]
+
+    assert whole.verified(compute) < 1e-3
+    with pytest.raises(WeightsError, match=r"cosine of -?0\.\d+ to those of embed"):
+        whole.verified(lambda images: [compute(images)[0], compute(images)[1][:, ::-1].copy()])
+    new = picture(rare_file.parent / "new.png", (160, 160), 99)
+    like = FeatureModel(whole.source.backbone, whole.source.preprocess, whole.rare or POOLED).embed([new])
+    assert like.shape == (1, open_features(rare_file).flat().shape[1])
+
+
+@pytest.mark.slow
+def test_onnx_with_a_classifier_of_rare_features_goes_from_pixels_to_the_table(
+    rare_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"./{number:02}.png,{'dark' if number % 2 else 'light'}\n" for number in range(12)]
+    Path("few.csv").write_text("path,label\n" + "".join(rows))
+    classify(ClassifyOptions((str(rare_file),), ("few.csv",), out="p.csv", save="clf.safetensors", method="linear"))
+    new = picture(tmp_path / "a.png", (140, 150), 99)
+    job = EmbedOptions((str(new),), out="new.npy", like=str(rare_file), device="cpu", read=ReadOptions(workers=0))
+    embed(job)
+    wanted = open_features(tmp_path / "new.npy").flat()[0]
+    done = export(
+        ExportOptions(format="onnx", out="my_model.onnx", with_preprocessing=True, classifier="clf.safetensors")
+    )
+    found = run_snippet(done.card)
+    assert found["features"][0] @ wanted > 0.999
+    saved = load_classifier(Path("clf.safetensors"))
+    probability = saved.classifier.probabilities(wanted[None])[0].max()
+    assert found["confidence"] == pytest.approx(probability, abs=0.02)
+    assert "`pooled+rare` of length 1" in done.card.read_text()
+    plain = export(ExportOptions(format="onnx", out="squares.onnx", like=str(rare_file)))
+    assert plain.difference < 1e-4
+    assert "the batch is dynamic" in plain.card.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"format": "timm"}, "--like makes one graph of all: it needs --format onnx"),
+        ({"classifier": "c"}, "leave --like out"),
+    ],
+    ids=["timm", "classifier"],
+)
+def test_rare_features_are_for_onnx_without_another_classifier(
+    rare_file: Path, tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        export(ExportOptions(like=str(rare_file), out=str(tmp_path / "x"), **{"format": "onnx"} | options))
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"tokens": "pooled"}, "holds pooled features: give a file of rare or pooled"),
+        ({"keep_aspect": True}, "with --keep-aspect: a graph takes whole squares"),
+        ({"tile": "256"}, "with --tile: a graph takes whole squares"),
+        ({"weights": {}}, "does not say which weights"),
+        ({"weights": {"sha256": "0"}}, "with other weights"),
+    ],
+    ids=["pooled", "aspect", "tiles", "unknown weights", "other weights"],
+)
+def test_features_that_no_graph_gives_are_refused(
+    weights: str, rare_file: Path, tmp_path: Path, about: dict[str, Any], words: str
+) -> None:
+    for path in rare_file.parent.glob("rare.*"):
+        shutil.copy(path, tmp_path / path.name)
+    meta = json.loads((tmp_path / "rare.json").read_text())
+    (tmp_path / "rare.json").write_text(json.dumps(meta | about))
+    given = weights if "sha256" in about.get("weights", {}) else ""
+    with pytest.raises((UsageError, WeightsError), match=words):
+        open_graph(given, FOUR_BLOCKS, ProgressReporter(), like=str(tmp_path / "rare.npy"))
 
 
 def test_preprocessing_and_classifier_need_onnx(weights: str, tmp_path: Path) -> None:

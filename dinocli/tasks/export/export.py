@@ -1,7 +1,7 @@
 """`dinocli.export`: write a backbone in another format, verified against the original network, with a model card."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,18 @@ import timm
 import torch
 from safetensors.torch import load
 
-from dinocli.artifacts.export_source import Source, open_source
+from dinocli.artifacts.export_source import Source
+from dinocli.artifacts.graph_parts import open_graph
 from dinocli.artifacts.whole_graph import WholeGraph
-from dinocli.config.preprocess import Preprocess
 from dinocli.errors import WeightsError
 from dinocli.file_set import FileSet, claimed
-from dinocli.files import user_path, write_atomic
+from dinocli.files import write_atomic
 from dinocli.models.export_graph import to_onnx, to_torchscript
 from dinocli.models.rounding import rounding_tolerance
 from dinocli.models.timm_folder import save_backbone, to_safetensors
 from dinocli.models.transformers_folder import write_transformers
 from dinocli.models.weights import load_backbone
 from dinocli.progress import LogReporter, ProgressReporter
-from dinocli.quality.classifier_file import load_classifier
 from dinocli.report.model_card import card_of
 from dinocli.tasks.export.export_options import FOLDERS, ExportOptions
 
@@ -34,8 +33,8 @@ class ExportResult:
         path: Exported file or folder.
         card: Path of the model card.
         format: As in the options.
-        difference: Largest difference to the original network, relative to its largest value; with preprocessing,
-            1 - the smallest cosine to the features of `embed`.
+        difference: Largest difference to the original network, relative to its largest value; with preprocessing or
+            fitted features, 1 - the smallest cosine to the features of `embed`.
         seconds: Duration of the command.
     """
 
@@ -76,7 +75,14 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
     options.check()
     card = options.card
     reporter.stage("loading weights")
-    whole = _opened(options, reporter)
+    whole = open_graph(
+        options.weights,
+        options.model,
+        reporter,
+        reads=options.with_preprocessing,
+        like=options.like,
+        classifier=options.classifier,
+    )
     reporter.stage(f"exporting to {options.format} and checking")
     with FileSet(path) as files:
         part = files.new(path)
@@ -85,22 +91,6 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         write_atomic(part / card.name if options.format in FOLDERS else files.new(card), text)
         files.commit()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
-
-
-def _opened(options: ExportOptions, reporter: ProgressReporter) -> WholeGraph:
-    """Load the weights and the other parts of the graph."""
-    if not options.classifier:
-        return WholeGraph(open_source(options.weights, options.model, reporter), options.with_preprocessing)
-    saved = load_classifier(user_path(options.classifier))
-    about = saved.features.get("weights", {})
-    if not options.weights and not about.get("source"):
-        raise WeightsError(f"{options.classifier} does not say which weights made its features; name them")
-    weights = options.weights or about["source"]
-    model = options.model if options.weights else about.get("name", "")
-    source = open_source(weights, model, reporter, pool=about.get("pool", "auto"))
-    if saved.features.get("preprocess"):
-        source = replace(source, preprocess=Preprocess.from_dict(saved.features["preprocess"]))
-    return WholeGraph(source, options.with_preprocessing, saved)
 
 
 @torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of the file

@@ -25,9 +25,11 @@ class ExportOptions:
         format: One of `FORMATS`.
         out: Output file; for timm and transformers a folder.
         force: Replace an existing output.
+        like: Feature file whose rare features become an output of the graph, with their bank; or empty; ONNX only.
+            Without `weights`, those of the file are used.
         with_preprocessing: Include range, resize and normalisation in the graph; ONNX only.
-        classifier: File of `classify --save` whose probabilities are an output of the graph, or empty; ONNX only.
-            Without `weights`, the weights of its features are used.
+        classifier: File of `classify --save` whose probabilities are an output of the graph, with the features that it
+            takes; or empty; ONNX only. Without `weights`, the weights of its features are used.
     """
 
     weights: str = ""
@@ -35,6 +37,7 @@ class ExportOptions:
     format: str = "timm"
     out: str = "exported"
     force: bool = False
+    like: str = ""
     with_preprocessing: bool = False
     classifier: str = ""
 
@@ -50,16 +53,19 @@ class ExportOptions:
         """
         if self.format not in FORMATS:
             raise UsageError(f"--format {self.format!r} is not known; use one of {', '.join(FORMATS)}")
-        if self.format != "onnx" and (self.with_preprocessing or self.classifier):
-            option = "--with-preprocessing" if self.with_preprocessing else "--classifier"
-            raise UsageError(f"{option} makes one graph of all: it needs --format onnx")
+        parts = {"with-preprocessing": self.with_preprocessing, "classifier": self.classifier, "like": self.like}
+        if self.format != "onnx" and any(parts.values()):
+            option = next(name for name, given in parts.items() if given)
+            raise UsageError(f"--{option} makes one graph of all: it needs --format onnx")
+        if self.like and self.classifier:
+            raise UsageError("--classifier brings the features that it takes: leave --like out")
         path, is_folder = Path(self.out), self.format in FOLDERS
         if path.is_dir() != is_folder and path.exists():
             raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
         if path.is_dir() and (others := {file.name for file in path.iterdir()} - FOLDER_FILES):
             raise UsageError(f"{path} holds {min(others)}, which no export wrote; choose another --out")
         check_free([path, self.card], force=self.force)
-        if not (self.weights or self.classifier):
+        if not (self.weights or self.classifier or self.like):
             latest_run()
 
     @property
