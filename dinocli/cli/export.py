@@ -54,7 +54,7 @@ def export(
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="ONNX: add the probabilities of `classify --save`, with the features that it takes.",
+            help="ONNX: add the probabilities of `classify --save`, and their features.",
             callback=paths.stored,
         ),
     ] = "",
