@@ -3,7 +3,7 @@
     detector/
       backbone/             the weights; timm.create_model("local-dir:detector/backbone", pretrained=True)
       anomaly.safetensors   the memory banks, and the scale of distances
-      detector.json         size, stride, tiles and threshold, and the SHA-256 of the files
+      detector.json         size, canvas, stride, tiles and threshold, and the SHA-256 of the files
 
 The hashes are checked: mixed files of two detectors would silently give wrong answers.
 """
@@ -11,7 +11,9 @@ The hashes are checked: mixed files of two detectors would silently give wrong a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from dinocli import __version__
 from dinocli.artifacts.mask_folder import DETECTOR_RECORD
@@ -26,17 +28,22 @@ from dinocli.models.weights_info import WeightsInfo
 from dinocli.segmentation.anomaly import FEATURES, FittedAnomaly
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
+from dinocli.segmentation.feature_extraction import grid_layout
+from dinocli.segmentation.patch_geometry import MAX_LONG_SIDE
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, write_json
 
 BACKBONE, LEARNT = "backbone", "anomaly.safetensors"
 _FILES = (f"{BACKBONE}/config.json", f"{BACKBONE}/model.safetensors", LEARNT)
 
+RecordedCanvas = Annotated[list[Annotated[int, Field(gt=0, le=2 * MAX_LONG_SIDE)]], Field(min_length=2, max_length=2)]
+
 
 class DetectorRecord(Stored):
-    """`detector.json`."""
+    """`detector.json`; without a canvas if the images had several, and before it was recorded."""
 
     threshold: str
     size: Count
+    canvas: RecordedCanvas | None = None
     stride: Count
     tile: str
     features: Literal["fine", "coarse", "both"]
@@ -96,6 +103,7 @@ def save_detector(
             "schema": SCHEMA,
             "kind": "detector",
             **settings,
+            "canvas": fitted.grid and grid_layout(backbone, fitted.feature_kind).canvas(fitted.grid),
             "parameters": dict(fitted.parameters),
             "weights": info.to_dict(),
             "sha256": {file: sha256_of(part / file) for file in _FILES},

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dinocli.artifacts.export_source import Source
 from dinocli.artifacts.feature_model import FeatureModel, inside_of
-from dinocli.config.preprocess import first_channels
+from dinocli.config.preprocess import Preprocess, first_channels
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.rare_graph import RareGraph
 from dinocli.errors import UsageError, WeightsError
@@ -132,24 +132,31 @@ class WholeGraph:
         about = replace(about, roi="", channels=first_channels(about.canvas_channels))
         model = FeatureModel(backbone, about, self.rare or POOLED)
         for number, size in enumerate(_TEST_SIZES):
-            pixels_HWC = self._test_image(size, number)
+            pixels_HWC = noise_image(about, size, number)
             images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
             yield images, model.embed([pixels_HWC])
 
-    def _test_image(self, size: tuple[int, int], seed: int) -> NDArray[Any]:
-        """Return noise with a 1/f spectrum, as in photographs, over the source range."""
-        about, before = self.source.preprocess, GraphPreprocessing(self.source.preprocess)
-        random = np.random.default_rng(seed)
-        down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
-        spectrum = np.fft.fft2(random.standard_normal((*size, before.channels)), axes=(0, 1)) / (
-            np.hypot(down, across) + 1 / max(size)
-        )
-        values = np.fft.ifft2(spectrum, axes=(0, 1)).real
-        fraction = np.clip(0.5 + 0.2 * values / values.std(), 0, 1)
-        pixels = before.low_C.double().numpy() + fraction * before.width_C.double().numpy()
-        if about.source == "float":
-            return np.asarray(pixels, np.float32)
-        return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
+
+def noise_image(about: Preprocess, size: tuple[int, int], seed: int, contrast: float = 0.2) -> NDArray[Any]:
+    """Return noise with a 1/f spectrum, as in photographs, over the source range, (h, w, C).
+
+    Args:
+        about: Preprocessing of the graph.
+        size: Height and width, pixels.
+        seed: Seed of the noise.
+        contrast: Standard deviation as a fraction of the range.
+    """
+    before, random = GraphPreprocessing(about), np.random.default_rng(seed)
+    down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
+    spectrum = np.fft.fft2(random.standard_normal((*size, before.channels)), axes=(0, 1)) / (
+        np.hypot(down, across) + 1 / max(size)
+    )
+    values = np.fft.ifft2(spectrum, axes=(0, 1)).real
+    fraction = np.clip(0.5 + contrast * values / values.std(), 0, 1)
+    pixels = before.low_C.double().numpy() + fraction * before.width_C.double().numpy()
+    if about.source == "float":
+        return np.asarray(pixels, np.float32)
+    return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
 
 
 def _check(saved: SavedClassifier, source: Source) -> None:

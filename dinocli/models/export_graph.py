@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError, first_line
 from dinocli.models.backbone import Backbone
-from dinocli.models.graph_pipeline import INPUT, GraphPipeline
+from dinocli.models.graph_pipeline import INPUT, Exportable, GraphPipeline
 from dinocli.models.portable import Portable
 from dinocli.models.rounding import rounding_tolerance
 
@@ -29,7 +29,6 @@ Compute = Callable[[Tensor], list[NDArray[np.float32]]]
 """Function from images to all outputs of a graph."""
 
 _MAX_PATCHES_PER_SIDE = 1024  # 16,384 px with 16-px patches
-_REMEDY = "use --format timm, and tell us which model it was"
 
 
 def to_onnx(
@@ -37,7 +36,7 @@ def to_onnx(
     size: int,
     facts: dict[str, str],
     *,
-    pipeline: GraphPipeline | None = None,
+    pipeline: Exportable | None = None,
     verify: Callable[[Compute], float] | None = None,
 ) -> tuple[bytes, float]:
     """Export to ONNX; return the model and its largest relative difference from the backbone.
@@ -46,7 +45,7 @@ def to_onnx(
         backbone: In eval mode, on the CPU.
         size: Side of the images it was trained for, pixels.
         facts: Metadata, stored in `metadata_props`.
-        pipeline: The graph with preprocessing or classifier; None for the backbone alone.
+        pipeline: The graph with other parts; None for the backbone alone.
         verify: Returns the difference of the graph from the original, or raises `WeightsError`; None uses `verified`.
 
     Raises:
@@ -58,7 +57,7 @@ def to_onnx(
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise WeightsError(f"--format onnx needs {error.name}: pip install 'dinocli[onnx]'") from None
-    whole = pipeline or GraphPipeline(backbone, size)
+    whole: Exportable = pipeline or GraphPipeline(backbone, size)
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -77,7 +76,7 @@ def to_onnx(
             data: bytes = proto.SerializeToString()
         except (RuntimeError, ValueError, torch.onnx.OnnxExporterError) as error:
             raise WeightsError(
-                f"{backbone.name} cannot be exported to ONNX ({first_line(error)}); {_REMEDY}"
+                f"{backbone.name} cannot be exported to ONNX ({first_line(error)}); {whole.remedy}"
             ) from error
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
@@ -108,7 +107,9 @@ def to_torchscript(backbone: Backbone, size: int, facts: dict[str, str]) -> tupl
             images = _images(backbone, size + backbone.patch if dynamic else size, 2)
             script = trace(Portable(backbone).eval(), (images,), check_trace=False)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise WeightsError(f"{backbone.name} cannot be traced ({first_line(error)}); {_REMEDY}") from error
+            raise WeightsError(
+                f"{backbone.name} cannot be traced ({first_line(error)}); {Exportable.remedy}"
+            ) from error
         file = io.BytesIO()
         torch.jit.save(script, file, _extra_files=facts)
         data = file.getvalue()
@@ -147,7 +148,7 @@ def verified(compute: Compute, backbone: Backbone, side: int) -> float:
     if not worst <= tolerance:
         raise WeightsError(
             f"the exported {backbone.name} differs from the original by {worst:.2g}, where rounding explains "
-            f"{tolerance:.2g}; {_REMEDY}"
+            f"{tolerance:.2g}; {Exportable.remedy}"
         )
     return worst
 

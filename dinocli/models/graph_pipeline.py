@@ -71,11 +71,23 @@ class GraphPreprocessing(nn.Module):
         mapped_BHWC = mapped.clamp(0.0, self.levels).round()  # both limits floats: the ONNX exporter accepts no mixture
         if self.grey:
             mapped_BHWC = (mapped_BHWC * self.luma_3).sum(dim=-1, keepdim=True).round()
-        pixels_BCHW = mapped_BHWC.permute(0, 3, 1, 2) / self.levels
-        down_SH = resize_matrix(self.side, images.shape[1])
-        across_SW = resize_matrix(self.side, images.shape[2])
-        square_BCSS = (down_SH @ (pixels_BCHW @ across_SW.T)).clamp(0.0, 1.0)
-        return (square_BCSS - self.mean_I11) / self.std_I11
+        return (self.resized(mapped_BHWC.permute(0, 3, 1, 2)) - self.mean_I11) / self.std_I11
+
+    def resized(self, levels_BCHW: Tensor) -> Tensor:
+        """Resize source levels to the square, 0 to 1."""
+        down_SH = resize_matrix(self.side, levels_BCHW.shape[2])
+        across_SW = resize_matrix(self.side, levels_BCHW.shape[3])
+        return (down_SH @ (levels_BCHW / self.levels @ across_SW.T)).clamp(0.0, 1.0)
+
+    def example(self) -> Tensor:
+        """Return an example input for the export."""
+        return torch.zeros(2, 150, 170, self.channels, dtype=self.dtype)
+
+    @staticmethod
+    def axes() -> dict[int, Any]:
+        """Return the dynamic axes of source values."""
+        dim = torch.export.Dim
+        return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}
 
 
 class ClassifierHead(nn.Module):
@@ -125,7 +137,27 @@ class ClassifierHead(nn.Module):
         return (share_BC.clamp(min=self.min_probability).log() / self.temperature).softmax(dim=1)
 
 
-class GraphPipeline(nn.Module):
+class Exportable(nn.Module):
+    """A module to be exported.
+
+    Attributes:
+        outputs: Names of its outputs.
+        remedy: What to do if it cannot be exported.
+    """
+
+    outputs: list[str]
+    remedy = "use --format timm, and tell us which model it was"
+
+    def example(self) -> Tensor:
+        """Return an example input for the export."""
+        raise NotImplementedError
+
+    def axes(self) -> dict[int, Any] | None:
+        """Return the dynamic axes of the input; None for those that the backbone takes."""
+        raise NotImplementedError
+
+
+class GraphPipeline(Exportable):
     """A backbone with optional preprocessing and classifier, as one exportable module.
 
     Args:
@@ -163,12 +195,11 @@ class GraphPipeline(nn.Module):
     def example(self) -> Tensor:
         """Return an example input for the export."""
         if self.before is not None:
-            return torch.zeros(2, 150, 170, self.before.channels, dtype=self.before.dtype)
+            return self.before.example()
         return torch.randn(2, self.channels, self.side, self.side, generator=torch.Generator().manual_seed(0))
 
     def axes(self) -> dict[int, Any] | None:
         """Return the dynamic axes: of source values, or the batch of squares; None: those that the backbone takes."""
-        dim = torch.export.Dim
         if self.before is not None:
-            return {0: dim("batch"), 1: dim("height", min=8), 2: dim("width", min=8)}
-        return {0: dim("batch")} if self.is_fitted else None
+            return self.before.axes()
+        return {0: torch.export.Dim("batch")} if self.is_fitted else None

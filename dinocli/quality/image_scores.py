@@ -29,8 +29,13 @@ class Confusion(NamedTuple):
 def image_score(map_hw: NDArray[np.floating]) -> float:
     """Return the mean of the highest `TOP_FRACTION` of a map, at least one value: the maximum alone can be noise."""
     flat = map_hw.reshape(-1)
-    count = max(1, round(TOP_FRACTION * flat.size))
+    count = top_count(flat.size)
     return float(np.partition(flat, flat.size - count)[-count:].mean())
+
+
+def top_count(size: int) -> int:
+    """Return the number of values that make the score of a map of that many."""
+    return max(1, round(TOP_FRACTION * size))
 
 
 def confusion(defective_N: Sequence[bool], flagged_N: Sequence[bool]) -> Confusion:

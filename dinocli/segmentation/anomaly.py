@@ -104,7 +104,9 @@ class Anomaly:
         inside = None if coarse else [grid.counts_hw for grid in grids]
         scale = DistanceScale.of(measured, good=self.reference, coarse=coarse, inside=inside, held_out=judged)
         known = {grid.image: maps_Fhw for grid, maps_Fhw in zip(grids, measured, strict=True) if grid.image >= 0}
-        return FittedAnomaly(banks, scale, parse_threshold(self.threshold), known, kind_of(grids[0]))
+        sizes = {(maps_Fhw.shape[1], maps_Fhw.shape[2]) for maps_Fhw in measured}
+        grid = sizes.pop() if len(sizes) == 1 else None
+        return FittedAnomaly(banks, scale, parse_threshold(self.threshold), known, kind_of(grids[0]), grid)
 
     def _bank(self, grids: Sequence[FeatureGrid]) -> PatchBank:
         drawn_ND, image_N = sample_patches(grids, CANDIDATE_PATCHES, self.seed)
@@ -128,6 +130,7 @@ class FittedAnomaly:
         threshold: Parsed `--threshold`.
         known: Distance maps of the sample's images of the folder, which need no second forward pass.
         feature_kind: Kind of features of the grids that `apply` takes.
+        grid: Rows and columns of the (fine) grids of the sample; None if they differ, or of a stored method.
     """
 
     banks: tuple[PatchBank, ...]
@@ -135,6 +138,7 @@ class FittedAnomaly:
     threshold: Threshold
     known: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
     feature_kind: FeatureKind = FeatureKind.PATCHES
+    grid: tuple[int, int] | None = None
 
     @property
     def features(self) -> str:

@@ -132,6 +132,12 @@ class DistanceScale:
             line = self.middle + self.fall * float(np.log(patches / 2 / EXPONENTIAL_FALSE_RATE))
         return max(line, self.middle + self.fall)
 
+    def soft_line(self, patches: int, threshold: Threshold) -> float:
+        """Return the value of the soft map at `line`: 0.5 for `auto`."""
+        if threshold.kind == "value":
+            return threshold.number
+        return float(soft_value(self.line(patches, threshold), self.line(patches, AUTO)))
+
     def _line_of(self, maxima_S: NDArray[np.float32], threshold: Threshold) -> float | None:
         """Return the threshold for such maxima; None for too few images."""
         if threshold.kind == "quantile":
@@ -168,7 +174,7 @@ class DistanceScale:
         far_hw = cluster_enhanced(far_hw) if self.enhanced else far_hw
         unit, line = (self.line(far_hw.size, one) for one in (AUTO, threshold))
         saliency_hw, highest = soft_value(far_hw, unit), float(far_hw.max())
-        cut = threshold.number if threshold.kind == "value" else float(soft_value(line, unit))
+        cut = self.soft_line(far_hw.size, threshold)
         if threshold.kind == "value":
             soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:

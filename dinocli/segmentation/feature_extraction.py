@@ -22,7 +22,7 @@ from dinocli.models.attention import attend
 from dinocli.models.backbone import Backbone
 from dinocli.models.patches import COARSE, DEEP, FINE, coarse_features, object_features, patch_features, place_features
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
-from dinocli.segmentation.patch_geometry import canvas_size
+from dinocli.segmentation.patch_geometry import Size, canvas_size
 from dinocli.segmentation.segment_images import GridLayout, SegmentImage, SegmentReader
 
 TILE_BATCH_SIZE = 8
@@ -100,8 +100,7 @@ class FeatureExtraction:
 
     def _coarse(self, picture: SegmentImage) -> FeatureGrid:
         """Return the coarse features of an image, downscaled by `COARSE_REDUCTION`."""
-        height, width = picture.canvas_CHW.shape[1:]
-        size = canvas_size((height, width), short_side=min(height, width) // COARSE_REDUCTION, multiple=DEEP)
+        size = coarse_size(picture.geometry.canvas)
         (values_hwD,) = self._features([scaled(picture.canvas_CHW, size)], FeatureKind.COARSE)
         rows, columns, _ = values_hwD.shape
         return FeatureGrid(
@@ -147,6 +146,11 @@ def check_tiling(name: str, tiling: Tiling | None, *, whole_image_only: bool) ->
     """Raise `UsageError` if images are tiled for a method that needs whole images."""
     if tiling and whole_image_only:
         raise UsageError(f"--method {name} needs the whole image, which --tile would cut: leave --tile out")
+
+
+def coarse_size(canvas: Size) -> Size:
+    """Return the size of a canvas downscaled by `COARSE_REDUCTION`, for coarse features."""
+    return canvas_size(canvas, short_side=min(canvas) // COARSE_REDUCTION, multiple=DEEP)
 
 
 def grid_layout(backbone: Backbone, feature_kind: FeatureKind) -> GridLayout:

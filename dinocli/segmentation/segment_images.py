@@ -41,6 +41,16 @@ class GridLayout(NamedTuple):
     step: int
     multiple: int
 
+    def geometry(self, source: Size, canvas: Size) -> PatchGeometry:
+        """Return the geometry of the patch grid of an image of that (height, width) on a canvas."""
+        rows, columns = ((side - self.patch) // self.step + 1 for side in canvas)
+        return PatchGeometry(source, canvas, (rows, columns), self.patch, self.step)
+
+    def canvas(self, grid: Size) -> Size:
+        """Return the size of the canvas that has a patch grid of those (rows, columns)."""
+        height, width = ((cells - 1) * self.step + self.patch for cells in grid)
+        return height, width
+
 
 @dataclass(frozen=True)
 class SegmentImage:
@@ -124,8 +134,6 @@ class SegmentReader:
 
     def geometry(self, source: Size) -> PatchGeometry:
         """Return the geometry of the patch grid of an image of that (height, width)."""
-        patch, step, multiple = self.layout
         longest = MAX_TILED_LONG_SIDE if self.tiled else MAX_LONG_SIDE
-        canvas = canvas_size(source, short_side=self.size, multiple=multiple, longest=longest)
-        rows, columns = ((side - patch) // step + 1 for side in canvas)
-        return PatchGeometry(source, canvas, (rows, columns), patch, step)
+        canvas = canvas_size(source, short_side=self.size, multiple=self.layout.multiple, longest=longest)
+        return self.layout.geometry(source, canvas)

@@ -170,6 +170,14 @@ def test_stdin_and_a_folder_are_answered_together_with_groups_below_their_root(d
     assert [one["group_good"] for one in found[:2]] == [True, False]
 
 
+def test_a_detector_records_the_canvas_of_images_that_have_one(done: Path, tmp_path: Path) -> None:
+    assert json.loads((done / "det" / "detector.json").read_text())["canvas"] == [96, 96]
+    for name, size in (("a", (96, 96)), ("b", (96, 128))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    segment(_options(tmp_path, "out", inputs=(str(tmp_path),), save_detector=str(tmp_path / "det"), **NET))
+    assert json.loads((tmp_path / "det" / "detector.json").read_text())["canvas"] is None
+
+
 def test_a_mixed_or_damaged_detector_is_refused(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done / "det", tmp_path / "det")
     (tmp_path / "det" / "anomaly.safetensors").write_bytes(b"other")
