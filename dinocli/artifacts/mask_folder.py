@@ -18,7 +18,7 @@ from dinocli.artifacts.run_folder import SCHEMA
 from dinocli.data.bad_images import read_bad
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME, FileSet
-from dinocli.files import remove_path
+from dinocli.files import remove_path, user_path
 from dinocli.stored import AnyJson, Count, Name, Stored, read_json, reading, write_json
 
 PARTIAL_FOLDER, JOURNAL_FILE = ".part", ".segment.jsonl"
@@ -187,3 +187,8 @@ class MaskFolder:
         files.drop(self.journal)
         files.drop(partial)
         files.commit()
+
+
+def is_detector(path: str) -> bool:
+    """Return whether a path is the folder of a detector."""
+    return bool(path) and (user_path(path) / DETECTOR_RECORD).is_file()

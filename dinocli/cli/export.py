@@ -14,6 +14,7 @@ EPILOG = examples(
     "dinocli export runs/mine --format onnx --out mine.onnx",
     "dinocli export --format onnx --like feats.npy --out feats.onnx",
     "dinocli export --format onnx --with-preprocessing --classifier clf.safetensors --out defects.onnx",
+    "dinocli export detector --format onnx --with-preprocessing --out detector.onnx",
 )
 
 
@@ -25,10 +26,10 @@ def export(
     weights: Annotated[
         str,
         typer.Argument(
-            help="Run, timm name, hub id, file or folder.",
+            help="Run, detector, timm name, hub id, file or folder.",
             autocompletion=completion.weights,
             callback=paths.weights,
-            metavar="RUN|WEIGHTS",
+            metavar="RUN|WEIGHTS|DETECTOR",
             show_default="the newest run",
         ),
     ] = "",
@@ -61,7 +62,7 @@ def export(
     force: opt.Force = False,
     terminal: Any = None,
 ) -> None:
-    """Export a backbone for other programs, checked to give the same features, with a model card.
+    """Export a backbone or a detector for other programs, checked to give the same numbers, with a model card.
 
     Range, mean, deviation, size and licence travel in the file. Its path is printed on stdout.
     """

@@ -2,6 +2,7 @@
 
 import json
 
+from dinocli.artifacts.detector_graph import DetectorGraph
 from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.region_of_interest import region_box
@@ -30,7 +31,7 @@ with torch.no_grad():
     found = model(**processor({image}, return_tensors="pt"))
 pooled = found.last_hidden_state[:, 0]  # (B, {dim}): the class token
 """
-_READING = """image = {image}.resize(({side}, {side}), Image.Resampling.BICUBIC)
+_READING = """image = {image}.resize(({width}, {height}), Image.Resampling.BICUBIC)
 values = numpy.asarray(image, "float32").transpose(2, 0, 1) / 255
 images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
 """
@@ -44,7 +45,7 @@ model = timm.create_model({local}, pretrained=True).eval()
     pooled = model(torch.from_numpy(images)[None])  # (B, {dim})
 """
 _READING_OF_CHANNELS = """pixels = {array}.astype("float32").transpose(2, 0, 1)
-planes = [Image.fromarray(plane).resize(({side}, {side}), Image.Resampling.BICUBIC) for plane in pixels]
+planes = [Image.fromarray(plane).resize(({width}, {height}), Image.Resampling.BICUBIC) for plane in pixels]
 values = numpy.stack(planes).clip(0, 255) / 255
 images = (values - numpy.float32({mean})[:, None, None]) / numpy.float32({std})[:, None, None]
 """
@@ -76,6 +77,15 @@ model = torch.jit.load({name}, _extra_files=about)
 {reading}with torch.no_grad():
     pooled, patches = model(torch.from_numpy(images)[None])  # (B, {dim}), (B, D', h, w); {shapes}
 """
+_DETECTOR = """import numpy
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession({name})
+{reading}score, anomaly_map, defective = session.run(None, {{"images": images[None]}})  # (B,), (B, {grid}), (B,)
+threshold = float(session.get_modelmeta().custom_metadata_map["threshold"])
+mask = anomaly_map[0] > threshold  # of cells; not empty where defective[0]
+"""
 _CLASSES = """classes = json.loads(about["classes"])
 label, confidence = classes[probabilities[0].argmax()], probabilities[0].max()
 """
@@ -91,26 +101,9 @@ _TEMPLATES = {
 def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features."""
     source, about = whole.source, whole.source.preprocess
-    crop = cut = ""
-    if box := region_box(about.roi):
-        left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
-        crop, cut = f".crop(({left}, {top}, {right}, {bottom}))", f"[{top}:{bottom}, {left}:{right}]"
-    opened = f'Image.open("a.png"){crop}'
-    image = f'{opened}.convert("L").convert("RGB")' if about.grey else f'{opened}.convert("RGB")'
-    words = {"image": image, "side": about.size, "mean": list(about.mean), "std": list(about.std)}
-    coloured, template = has_colours(about), _TEMPLATES[kind]
-    if not coloured:
-        template = _TIMM_OF_CHANNELS if kind == "timm" else template
-        words["array"] = f'numpy.load("a.npy"){cut}'
-    reading = (_READING if coloured else _READING_OF_CHANNELS).format(**words)
-    if whole.reads and not coloured:
-        values = "float32" if about.deep else "uint8"
-        reading = f'images = {words["array"]}.astype("{values}")  # (h, w, {about.in_chans})\n'
-    elif whole.reads:
-        values = "float32" if about.deep else "uint8"
-        reading = f'images = numpy.asarray({opened}.convert("RGB"), "{values}")  # any height and width\n'
-        if about.deep:
-            reading = f'images = numpy.stack([numpy.asarray({opened}, "{values}")] * 3, axis=-1)  # any size\n'
+    template = _TIMM_OF_CHANNELS if kind == "timm" and not has_colours(about) else _TEMPLATES[kind]
+    words = {"image": _image(about), "side": about.size}
+    reading = reading_code(about, (about.size, about.size), reads=whole.reads)
     fixed = has_one_size(source.backbone) or whole.rare is not None
     shapes = "any B, at this size" if fixed and not whole.reads else "any B, H, W"
     outputs = ", ".join([*(FITTED_OUTPUTS if whole.rare else OUTPUTS), *([PROBABILITIES] if whole.saved else [])])
@@ -120,6 +113,34 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
     words |= {"name": _quoted(name), "local": _quoted(f"local-dir:{name}"), "architecture": _quoted(source.info.name)}
     text = template.format(**words)
     return f"import json\n\n{text}{_CLASSES}" if whole.saved else text
+
+
+def detector_snippet(graph: DetectorGraph, name: str) -> str:
+    """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and judges it."""
+    reading = reading_code(graph.source.preprocess, graph.geometry.canvas, reads=graph.reads)
+    return _DETECTOR.format(name=_quoted(name), reading=reading, grid="{}, {}".format(*graph.geometry.grid))
+
+
+def reading_code(about: Preprocess, size: tuple[int, int], *, reads: bool) -> str:
+    """Return Python code that reads an image as the input `images[None]` of a graph.
+
+    Args:
+        about: Preprocessing of the weights.
+        size: Height and width of the input, pixels.
+        reads: The graph takes source values.
+    """
+    box = region_box(about.roi)
+    cut = f"[{box[1]}:{box[1] + box[3]}, {box[0]}:{box[0] + box[2]}]" if box else ""
+    array, values = f'numpy.load("a.npy"){cut}', "float32" if about.deep else "uint8"
+    if reads and not has_colours(about):
+        return f'images = {array}.astype("{values}")  # (h, w, {about.in_chans})\n'
+    if reads and about.deep:
+        return f'images = numpy.stack([numpy.asarray({_file(about)}, "{values}")] * 3, axis=-1)  # any size\n'
+    if reads:
+        return f'images = numpy.asarray({_file(about)}.convert("RGB"), "{values}")  # any height and width\n'
+    words = {"height": size[0], "width": size[1], "mean": list(about.mean), "std": list(about.std)}
+    template = _READING if has_colours(about) else _READING_OF_CHANNELS
+    return template.format(image=_image(about), array=array, **words)
 
 
 def has_colours(about: Preprocess) -> bool:
@@ -132,6 +153,15 @@ def channel_words(about: Preprocess) -> str:
     if about.channels == PAGES:
         return f"the {about.in_chans} pages"
     return ", ".join(visible(str(channel)) for channel in about.channels)
+
+
+def _file(about: Preprocess) -> str:
+    box = region_box(about.roi)
+    return f'Image.open("a.png"){f".crop({(box[0], box[1], box[0] + box[2], box[1] + box[3])})" if box else ""}'
+
+
+def _image(about: Preprocess) -> str:
+    return f'{_file(about)}.convert("L").convert("RGB")' if about.grey else f'{_file(about)}.convert("RGB")'
 
 
 def _quoted(text: str) -> str:

@@ -3,16 +3,26 @@
 from typing import Any
 
 from dinocli import __version__
+from dinocli.artifacts.detector_graph import DetectorGraph
 from dinocli.artifacts.export_source import Source
 from dinocli.artifacts.whole_graph import MIN_COSINE, WholeGraph
-from dinocli.data.region_of_interest import is_box, region_box
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
 from dinocli.quality.classifier_file import SavedClassifier
 from dinocli.quality.verdict import KEPT
-from dinocli.report.card_snippets import channel_words, has_colours, snippet
-from dinocli.report.text import number, visible
+from dinocli.report.card_input import (
+    NOT_IN_GRAPH,
+    channel_lines,
+    pixels_line,
+    plain,
+    range_words,
+    region_lines,
+    repeated_words,
+)
+from dinocli.report.card_snippets import snippet
+from dinocli.report.detector_card import detector_card
+from dinocli.report.text import number
 
 _LIMITS = [
     "- The features suit images like those of the training. On other images they may be worse than those of the start.",
@@ -24,22 +34,24 @@ _UNLABELLED = [
 ]
 
 
-def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
+def card_of(whole: WholeGraph | DetectorGraph, kind: str, name: str, difference: float) -> str:
     """Return the card as Markdown with the front matter of model hubs.
 
     Args:
-        whole: Weights, their origin, and the other parts of the graph.
+        whole: Weights, their origin, and the other parts of the graph; or a detector.
         kind: Format of the export.
         name: Name of the exported file or folder.
         difference: Difference to the original network, as `ExportResult.difference`.
     """
+    if isinstance(whole, DetectorGraph):
+        return detector_card(whole, name, difference)
     source, info = whole.source, whole.source.info
     compared = "largest difference to the original network"
     if whole.by_cosine:
         compared = "cosine to the features of `dinocli embed` at least"
     head = [
         "---",
-        f"license: {_plain(info.licence)}",
+        f"license: {plain(info.licence)}",
         "library_name: timm",
         "tags: [image-feature-extraction, dino]",
         "---",
@@ -48,9 +60,9 @@ def card_of(whole: WholeGraph, kind: str, name: str, difference: float) -> str:
     lines = [
         *head,
         "",
-        f"# {_plain(name)}",
+        f"# {plain(name)}",
         "",
-        f"A {_plain(info.name)} image backbone, {made}. A feature has {source.backbone.dim} values. Written by dinocli "
+        f"A {plain(info.name)} image backbone, {made}. A feature has {source.backbone.dim} values. Written by dinocli "
         f"{__version__} as {kind}; {compared} {_compared(difference, whole.by_cosine)}.",
         "",
         *_origin(source),
@@ -87,9 +99,9 @@ def _takes_tensors(source: Source) -> list[str]:
     sides = f", sides in multiples of {source.backbone.patch}" if source.backbone.patch else ""
     return [
         f"- `images`: float32, (B, {preprocess.in_chans}, H, W), trained at {size} x {size} px{sides}.",
-        *_channels(source),
-        *_region(source),
-        f"- Source values: {_range(source)}, mapped to 0 to 1{_repeated(source)}.",
+        *channel_lines(source),
+        *region_lines(source),
+        f"- Source values: {range_words(source)}, mapped to 0 to 1{repeated_words(source)}.",
         f"- Resize the whole image to {size} x {size} px with PIL's bicubic filter, which antialiases; "
         "OpenCV, and torch without antialiasing, give other features.",
         f"- `dinocli embed` first downscales larger images to a shorter side of {CANVAS_PER_SIDE * size} px, with "
@@ -100,19 +112,14 @@ def _takes_tensors(source: Source) -> list[str]:
 
 def _takes_pixels(source: Source) -> list[str]:
     preprocess = source.preprocess
-    values = "float32 with the values of the file" if preprocess.deep else "uint8"
-    colours = "red first, any height and width; a grey image three times"
-    if not has_colours(preprocess):
-        colours = "any height and width"
     return [
-        f"- `images`: {values}, (B, H, W, {3 if preprocess.grey else preprocess.in_chans}), {colours}.",
-        *_channels(source),
-        *_region(source),
-        f"- In the graph: source values {_range(source)}{', converted to grey' if preprocess.grey else ''}, resized to "
-        f"{preprocess.size} x {preprocess.size} px with PIL's antialiased bicubic filter, normalised.",
+        pixels_line(source),
+        *channel_lines(source),
+        *region_lines(source),
+        f"- In the graph: source values {range_words(source)}{', converted to grey' if preprocess.grey else ''}, "
+        f"resized to {preprocess.size} x {preprocess.size} px with PIL's antialiased bicubic filter, normalised.",
         f"- Verified against `dinocli embed` on images of several sizes; a cosine below {MIN_COSINE} is refused.",
-        "- Not in the graph: EXIF orientation, palettes, transparency and nodata. The program that reads the file has "
-        "to handle them.",
+        NOT_IN_GRAPH,
     ]
 
 
@@ -130,7 +137,7 @@ def _features(rare: RareFeatures) -> list[str]:
 
 
 def _classes(saved: SavedClassifier) -> list[str]:
-    names = ", ".join(map(_plain, saved.classifier.classes))
+    names = ", ".join(map(plain, saved.classifier.classes))
     precision = saved.precision
     lines = [f"- `probabilities`: (B, {len(saved.classifier.classes)}), calibrated, of {names}."]
     if precision:
@@ -159,18 +166,18 @@ def _origin(source: Source) -> list[str]:
     of = "teacher and start weights" if teacher else "the start weights"
     rows = [
         *(
-            (what, f"{_plain(str(weights.get('source')))}, sha256 {str(weights.get('sha256'))[:12]}")
+            (what, f"{plain(str(weights.get('source')))}, sha256 {str(weights.get('sha256'))[:12]}")
             for what, weights in origins.items()
         ),
-        ("licence", f"{_plain(info.licence)} (inherited from {of})"),
+        ("licence", f"{plain(info.licence)} (inherited from {of})"),
     ]
     if manifest:
         recipe = manifest.get("recipe", {})
         rows += [
-            ("images", f"{number(manifest.get('images', 0))} in {_plain(str(manifest.get('root')))}"),
+            ("images", f"{number(manifest.get('images', 0))} in {plain(str(manifest.get('root')))}"),
             ("unreadable images", number(manifest.get("bad", 0))),
-            ("recipe", _plain(str(recipe.get("description", "")))),
-            ("started", _plain(str(manifest.get("started")))),
+            ("recipe", plain(str(recipe.get("description", "")))),
+            ("started", plain(str(manifest.get("started")))),
         ]
     return ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""]
 
@@ -180,45 +187,9 @@ def _verdict(manifest: dict[str, Any]) -> list[str]:
     if not outcome:
         return []
     verdict = outcome["verdict"]
-    lines = ["## Verdict of the training", "", f"{verdict['outcome'].capitalize()}: {_plain(verdict['reason'])}"]
+    lines = ["## Verdict of the training", "", f"{verdict['outcome'].capitalize()}: {plain(verdict['reason'])}"]
     lines += [f"These are {KEPT[verdict['keep']]}.", "", "| score | start | adapted |", "|---|---:|---:|"]
     for line in [*outcome["scores"], *outcome["labelled"]]:
         start, adapted = (float("nan") if line[key] is None else line[key] for key in ("start", "adapted"))
-        lines.append(f"| {_plain(line['name'])} | {number(start)} | {number(adapted)} |")
+        lines.append(f"| {plain(line['name'])} | {number(start)} | {number(adapted)} |")
     return [*lines, ""]
-
-
-def _region(source: Source) -> list[str]:
-    box = region_box(source.preprocess.roi)
-    if box is None:
-        return []
-    crop = f"- Crop each image first: {box[2]} x {box[3]} px at left {box[0]}, top {box[1]}."
-    mask = " Then fill the pixels outside the mask of the training (`roi`, a PNG) with the mean colour of those inside."
-    return [crop + ("" if is_box(source.preprocess.roi) else mask)]
-
-
-def _channels(source: Source) -> list[str]:
-    preprocess = source.preprocess
-    return [] if has_colours(preprocess) else [f"- Channels: {channel_words(preprocess)} of each file, in this order."]
-
-
-def _repeated(source: Source) -> str:
-    preprocess = source.preprocess
-    if not preprocess.grey:
-        return ""
-    return ", one channel repeated to three" if preprocess.in_chans == len("RGB") else ", one channel"
-
-
-def _range(source: Source) -> str:
-    preprocess = source.preprocess
-    if preprocess.range_policy == "full":
-        return "the full range of the file's type"
-    if preprocess.channel_ranges:
-        each = ", ".join(f"{low:g} to {high:g}" for low, high in preprocess.channel_ranges)
-        return f"of each channel {each} ({preprocess.range_policy})"
-    return f"{preprocess.range_low:g} to {preprocess.range_high:g} ({preprocess.range_policy})"
-
-
-def _plain(text: str) -> str:
-    """Escape a name so that it is not parsed as a Markdown table, link or HTML."""
-    return "".join(f"\\{c}" if c in "|`<>[]*_#\\" else c for c in visible(text)) if not text.isidentifier() else text

@@ -9,8 +9,9 @@ import timm
 import torch
 from safetensors.torch import load
 
+from dinocli.artifacts.detector_graph import DetectorGraph
 from dinocli.artifacts.export_source import Source
-from dinocli.artifacts.graph_parts import open_graph
+from dinocli.artifacts.graph_parts import open_exported
 from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.errors import WeightsError
 from dinocli.file_set import FileSet, claimed
@@ -34,7 +35,8 @@ class ExportResult:
         card: Path of the model card.
         format: As in the options.
         difference: Largest difference to the original network, relative to its largest value; with preprocessing or
-            fitted features, 1 - the smallest cosine to the features of `embed`.
+            fitted features, 1 - the smallest cosine to the features of `embed`; of a detector, difference of distances
+            in units of the threshold.
         seconds: Duration of the command.
     """
 
@@ -75,7 +77,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
     options.check()
     card = options.card
     reporter.stage("loading weights")
-    whole = open_graph(
+    whole = open_exported(
         options.weights,
         options.model,
         reporter,
@@ -94,7 +96,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
 
 
 @torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of the file
-def _write(path: Path, kind: str, whole: WholeGraph) -> float:
+def _write(path: Path, kind: str, whole: WholeGraph | DetectorGraph) -> float:
     """Write the file or folder, and return the difference of its features, read back, to the original network."""
     source = whole.source
     if kind == "timm":

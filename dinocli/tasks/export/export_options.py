@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinocli.artifacts.mask_folder import is_detector
 from dinocli.artifacts.run_folder import latest_run
 from dinocli.errors import UsageError
 from dinocli.output_paths import check_free
@@ -20,7 +21,7 @@ class ExportOptions:
     """Options of `export`.
 
     Args:
-        weights: A run, or weights as for training; empty for the newest run.
+        weights: A run, a detector of `segment` (ONNX only), or weights as for training; empty for the newest run.
         model: timm name, for a bare state dict.
         format: One of `FORMATS`.
         out: Output file; for timm and transformers a folder.
@@ -57,6 +58,9 @@ class ExportOptions:
         if self.format != "onnx" and any(parts.values()):
             option = next(name for name, given in parts.items() if given)
             raise UsageError(f"--{option} makes one graph of all: it needs --format onnx")
+        if is_detector(self.weights) and (self.format != "onnx" or self.like or self.classifier or self.model):
+            words = "a detector is exported with --format onnx, without --like, --classifier and --model"
+            raise UsageError(f"{self.weights}: {words}")
         if self.like and self.classifier:
             raise UsageError("--classifier brings the features that it takes: leave --like out")
         path, is_folder = Path(self.out), self.format in FOLDERS
