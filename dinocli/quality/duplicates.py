@@ -50,11 +50,18 @@ class DuplicateGroup(NamedTuple):
 
     Args:
         rows: Rows, the one to keep first.
-        exact: All files are byte-identical.
+        identical: Whether the file of each row is byte-identical to the one to keep.
+        cosines: Cosine of each row to the one to keep; NaN if only other images connect the two.
     """
 
     rows: list[int]
-    exact: bool
+    identical: list[bool]
+    cosines: list[float]
+
+    @property
+    def exact(self) -> bool:
+        """Return whether all files are byte-identical."""
+        return all(self.identical)
 
 
 def near_duplicates(
@@ -138,11 +145,20 @@ def duplicate_groups(pairs: Sequence[SamePair], images: int, keep_order: Callabl
     edges = np.array([(pair.first, pair.second) for pair in pairs])
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(images, images))
     label_N = connected_components(graph, directed=False)[1]
-    inexact = {int(label_N[pair.first]) for pair in pairs if not pair.exact}
     groups: dict[int, list[int]] = {}
     for row in np.unique(edges).tolist():
         groups.setdefault(int(label_N[row]), []).append(row)
-    ordered = [DuplicateGroup(sorted(rows, key=keep_order), group not in inexact) for group, rows in groups.items()]
+    original = {pair.second: pair.first for pair in pairs if pair.exact}  # each copy is paired with the first one
+    cosine = {frozenset((pair.first, pair.second)): pair.cosine for pair in pairs}
+
+    def group_of(rows: list[int]) -> DuplicateGroup:
+        files = [original.get(row, row) for row in rows]
+        identical = [file == files[0] for file in files]
+        near = [cosine.get(frozenset((files[0], file)), float("nan")) for file in files]
+        cosines = [1.0 if same else value for same, value in zip(identical, near, strict=True)]
+        return DuplicateGroup(rows, identical, cosines)
+
+    ordered = (group_of(sorted(rows, key=keep_order)) for rows in groups.values())
     return sorted(ordered, key=lambda group: (-len(group.rows), group.rows[0]))
 
 

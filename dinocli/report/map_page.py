@@ -1,4 +1,4 @@
-"""Interactive map of all images, with groups, outliers and near-duplicates.
+"""Interactive map of all images, with groups, outliers and duplicates.
 
 The page's data is stored as columns, which takes a third of the size of one object per image.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.files import write_atomic
-from dinocli.quality.duplicates import SamePair
+from dinocli.quality.duplicates import DuplicateGroup
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
@@ -25,7 +25,7 @@ _SCRIPTS = tuple(
     for name in (
         *("dom", "rows", "choices", "viewer"),
         *("geometry", "stamps", "plot_labels", "plot", "plot_input"),
-        *("selection", "map_gallery", "map_viewer", "map_page"),
+        *("selection", "map_gallery", "duplicates", "map_viewer", "map_page"),
     )
 )
 
@@ -72,12 +72,14 @@ class MapPage:
 
     Args:
         title: Title of the page and of the browser tab.
-        images: The images; pairs and neighbours index this list.
+        images: The images; duplicates and neighbours index this list.
         clusters: Names of the groups, largest first; the index selects the colour.
         clear: Whether the data has clear groups, shown beside their number if False; None: unknown.
         root: Folder that names are relative to; None if unknown: then no file is linked or listed by path.
         method: Method and parameters of the projection.
-        pairs: Duplicates, highest cosine first.
+        duplicates: Groups of duplicates, largest first.
+        copies: Number of files that are byte-identical copies of another one.
+        near: Number of pairs of near-copies; None if there are too many.
         curves: Charts, such as the score of each k.
         agreement: (name, value) pairs of the agreement between groups and labels; the contingency table is counted from
             the images.
@@ -91,7 +93,9 @@ class MapPage:
     clear: bool | None = None
     root: Path | None = None
     method: str = ""
-    pairs: Sequence[SamePair] = ()
+    duplicates: Sequence[DuplicateGroup] = ()
+    copies: int = 0
+    near: int | None = 0
     curves: Sequence[Curve] = ()
     agreement: Sequence[tuple[str, Cell]] = ()
     facts: Sequence[tuple[str, Cell]] = ()
@@ -108,7 +112,7 @@ def write_map_page(path: Path, page: MapPage) -> None:
         page: Content with unescaped text.
 
     Raises:
-        ValueError: An index of a cluster, pair or neighbour is out of range, or a coordinate is not finite.
+        ValueError: An index of a cluster, duplicate or neighbour is out of range, or a coordinate is not finite.
         OSError: The file cannot be written.
     """
     _check(page)
@@ -120,14 +124,14 @@ def _check(page: MapPage) -> None:
         raise ValueError(f"an image is in none of the {len(page.clusters)} groups")
     if not all(math.isfinite(image.x) and math.isfinite(image.y) for image in page.images):
         raise ValueError("an image has no place on the map")
-    if any(not 0 <= place < len(page.images) for pair in page.pairs for place in (pair.first, pair.second)):
-        raise ValueError(f"a pair is beyond the {len(page.images)} images")
+    if any(not 0 <= place < len(page.images) for group in page.duplicates for place in group.rows):
+        raise ValueError(f"a duplicate is beyond the {len(page.images)} images")
     if any(not 0 <= place < len(page.images) for image in page.images for place, _ in image.neighbours):
         raise ValueError(f"a neighbour is beyond the {len(page.images)} images")
 
 
 def _data(page: MapPage, path: Path) -> dict[str, object]:
-    """Return the data of the scripts: one column per property of the images, and the pairs."""
+    """Return the data of the scripts: one column per property of the images, and the duplicates."""
     images = page.images
     labels = sorted({image.label for image in images} - {""})
     place = {label: index for index, label in enumerate(labels)} | {"": -1}
@@ -151,7 +155,10 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
         "original": _addresses([link(image.original, path) for image in images]),
         "neighbours": [[place for place, _ in image.neighbours] for image in images],
         "cosines": [_short(cosine for _, cosine in image.neighbours) for image in images],
-        "pairs": [[pair.first, pair.second, round(pair.cosine, 5), int(pair.exact)] for pair in page.pairs],
+        "duplicates": [
+            {"images": group.rows, "identical": group.identical, "cosines": _short(group.cosines)}
+            for group in page.duplicates
+        ],
     }
 
 
@@ -202,9 +209,11 @@ def _summary(page: MapPage) -> str:
     parts = [_counted(len(page.images), "image"), f"{groups}, not clear" if page.clear is False else groups]
     alone = sum(image.cluster < 0 for image in page.images)
     parts += [f"{number(alone)} in no group"] if alone else []
-    parts += [_counted(len(page.pairs), "near-duplicate")] if page.pairs else []
+    parts += [_counted(page.copies, "exact copy", "exact copies")] if page.copies else []
+    parts += ["too many near-copies to list"] if page.near is None else []
+    parts += [_counted(page.near, "pair of near-copies", "pairs of near-copies")] if page.near else []
     return html_text(" · ".join(parts))
 
 
-def _counted(size: int, one: str) -> str:
-    return f"{number(size)} {one}{'' if size == 1 else 's'}"
+def _counted(size: int, one: str, many: str = "") -> str:
+    return f"{number(size)} {one if size == 1 else many or f'{one}s'}"

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dinocli.errors import DataError
 from dinocli.quality import duplicates
-from dinocli.quality.duplicates import count_distinct, near_duplicates
+from dinocli.quality.duplicates import SamePair, count_distinct, near_duplicates
 
 
 def slow(features: NDArray[np.floating], threshold: float) -> dict[tuple[int, int], float]:
@@ -96,3 +96,11 @@ def test_copies_count_once_and_distinct_images_each() -> None:
     assert count_distinct(np.repeat(different, 50, axis=0), 0.99) == 6
     assert count_distinct(np.ones((500, 4), np.float32), 0.99) == 1
     assert count_distinct(np.empty((0, 4), np.float32), 0.99) == 0
+
+
+def test_each_duplicate_is_compared_with_the_file_to_keep() -> None:
+    pairs = [SamePair(0, 3, 1.0, True), SamePair(0, 5, 0.97), SamePair(5, 6, 0.96), SamePair(7, 8, 1.0, True)]
+    mixed, exact = duplicates.duplicate_groups(pairs, 9, lambda row: (row != 3, row))
+    assert (mixed.rows, mixed.identical, mixed.exact) == ([3, 0, 5, 6], [True, True, False, False], False)
+    assert mixed.cosines == pytest.approx([1, 1, 0.97, np.nan], nan_ok=True)  # 5 was compared with the first copy, 0
+    assert (exact.rows, exact.exact) == ([7, 8], True)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from dinocli.quality.duplicates import SamePair
+from dinocli.quality.duplicates import DuplicateGroup
 from dinocli.report.chart import Curve
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
@@ -75,7 +75,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             clusters=["round", "<i>bent</i>", "third"],
             root=folder / "images",
             method="PCA: the two directions of largest variance, 41% of it",
-            pairs=[SamePair(0, 1, 1.0, exact=True), SamePair(20, 21, 0.98765), SamePair(40, 41, 0.97)],
+            duplicates=[
+                DuplicateGroup([40, 41, 42, 43], [True, True, False, False], [1, 1, 0.98765, math.nan]),
+                DuplicateGroup([0, 1], [True, True], [1, 1]),
+            ],
+            copies=2,
+            near=3,
             curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
             agreement=[("NMI", 0.798)],
             facts=[("seed", 7), ("medoid", HOSTILE)],
@@ -405,19 +410,34 @@ def test_the_page_itself_forbids_other_scripts_and_the_network(report: Path, win
     window.goto("about:blank")
 
 
-def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Visit) -> None:
+def test_exact_and_near_copies_are_apart_with_the_file_to_keep(report: Path, visit: Visit) -> None:
     page = visit(report)
-    page.click("[data-tab=pairs]")
-    assert page.locator(".pair p").all_inner_texts() == ["identical files", "cosine 0.9877", "cosine 0.9700"]
-    left, right = boxes(page.locator(".pair").first.locator(".tile"))
+    assert page.inner_text(".summary") == "60 images · 3 groups · 2 exact copies · 3 pairs of near-copies"
+    page.click("[data-tab=duplicates]")
+    assert page.inner_text("[data-tab=duplicates]") == "Duplicates2"
+    assert page.locator("#gallery h3").all_inner_texts() == ["Exact copies: 1 group", "Near-copies: 1 group"]
+    captions = [caption.split(" · ")[0] for caption in page.locator("#gallery .caption").all_inner_texts()]
+    assert captions == ["keep", "identical", "keep", "identical", "cosine 0.988", "linked"]
+    left, right, *_ = boxes(page.locator("#gallery .tile"))
     assert left["y"] == right["y"]
     assert left["right"] < right["x"]
+    page.click(".heading:has-text('Near') button")
+    assert page.evaluate("selection.indices()") == [41, 42, 43]
+    page.fill("#search", "image_41")
+    assert page.inner_text("#gallery") == "No group passes the filters."
+    page.fill("#search", "part 2/")
+    assert page.inner_text("#count") == "1 group of 2"
+    page.click("#gallery .tile >> nth=2")
+    assert page.inner_text("#viewer-more h3 >> nth=1") == "4 duplicates, the file to keep first"
+
+
+def test_numbers_are_there(report: Path, visit: Visit) -> None:
+    page = visit(report)
     page.click("[data-tab=numbers]")
     words = page.inner_text("#numbers")
     for wanted in ("Silhouette", "NMI", "0.798", "Groups against labels", "medoid", "seed", "A remark."):
         assert wanted in words
     assert page.locator("#numbers .mark").count() == 1
-    assert page.inner_text(".summary") == "60 images · 3 groups · 3 near-duplicates"
     page.click("[data-facet=label]")
     page.click("#facets button:has-text('odd')")
     assert shown(page) == 3 * EACH / 2
@@ -425,7 +445,7 @@ def test_pairs_stand_side_by_side_and_numbers_are_there(report: Path, visit: Vis
 
 def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
     page = visit(report, on_phone=True)
-    for tab in ("Numbers", "Near-duplicates", "Gallery"):
+    for tab in ("Numbers", "Duplicates", "Gallery"):
         page.tap(f"[role=tab]:has-text('{tab}')")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert painted(page, 5) == variable(page, "--tone-0")
@@ -473,8 +493,9 @@ def test_indices_out_of_range_are_rejected(tmp_path: Path) -> None:
     lost = MapImage("a", 0, 0, 0, 0, 0, 0, Path("a"), Path("a"), neighbours=[(1, 0.5)])
     with pytest.raises(ValueError, match="a neighbour is beyond the 1 images"):
         write_map_page(tmp_path / "r.html", MapPage("", [lost], ["a"]))
-    with pytest.raises(ValueError, match="a pair is beyond the 1 images"):
-        write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], pairs=[SamePair(0, 1, 1.0)]))
+    beyond = [DuplicateGroup([0, 1], [True, False], [1, 0.9])]
+    with pytest.raises(ValueError, match="a duplicate is beyond the 1 images"):
+        write_map_page(tmp_path / "r.html", MapPage("", [one], ["a", "b"], duplicates=beyond))
     far = MapImage("a", math.nan, 0, 0, 0, 0, 0, Path("a"), Path("a"))
     with pytest.raises(ValueError, match="no place on the map"):
         write_map_page(tmp_path / "r.html", MapPage("", [far], ["a"]))
@@ -493,6 +514,8 @@ def test_the_same_page_gives_the_same_bytes(report: Path, tmp_path: Path) -> Non
 def test_groups_that_are_not_clear_are_named_so_beside_their_number(
     tmp_path: Path, clear: bool | None, words: str
 ) -> None:
-    page = MapPage("", images(tmp_path), ["a", "b", "c"], clear=clear, pairs=[SamePair(0, 1, 0.9)])
+    page = MapPage("", images(tmp_path), ["a", "b", "c"], clear=clear, near=None)
     write_map_page(tmp_path / "r.html", page)
-    assert words in (tmp_path / "r.html").read_text("utf-8")
+    written = (tmp_path / "r.html").read_text("utf-8")
+    assert words in written
+    assert "· too many near-copies to list<" in written

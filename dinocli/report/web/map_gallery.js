@@ -1,4 +1,4 @@
-// Gallery of the map page: groups with typical and border images, outliers, near-duplicates.
+// Gallery of the map page: groups with typical and border images, outliers.
 
 function tileButton(index, caption) {
   const image = make("img", { alt: "", src: thumbnailOf(index), decoding: "async", draggable: false });
@@ -39,9 +39,9 @@ function showGallery(keepPlace) {
   if (box.hidden) return;
   byId("order").parentElement.hidden = state.tab !== "gallery";
   const width = box.clientWidth - 2 * parseFloat(getComputedStyle(box).paddingLeft);
-  const [rows, counted] = state.tab === "pairs" ? pairRows(width) : imageRows(width);
+  const [rows, counted] = state.tab === "duplicates" ? duplicateRows(width) : imageRows(width);
   byId("count").textContent = counted;
-  const nothing = `No ${state.tab === "pairs" ? "pair" : "image"} passes the filters.`;
+  const nothing = `No ${state.tab === "duplicates" ? "group" : "image"} passes the filters.`;
   gallery.set(rows.length ? rows : [headingRow(() => [nothing])], keepPlace);
 }
 
@@ -95,30 +95,4 @@ function medoidsFirst(images) {
 
 function caption(text) {
   return { height: 24, cells: 0, build: () => make("div", { className: "subheading" }, text) };
-}
-
-function pairRows(width) {
-  const pass = new Uint8Array(SIZE);
-  for (const i of chosen) pass[i] = 1;
-  const pairs = DATA.pairs.filter(([a, b]) => pass[a] || pass[b]);
-  const side = Math.min(240, Math.floor((width - 2 * GAP) / 2));
-  const columns = Math.max(1, Math.floor((width + 3 * GAP) / (2 * side + 4 * GAP)));
-  const rows = [];
-  for (let from = 0; from < pairs.length; from += columns) {
-    const part = pairs.slice(from, from + columns);
-    rows.push({ height: side + 18 + 24 + 2 * GAP, cells: 2 * part.length, build: (first) => pairRow(part, first, columns, side) });
-  }
-  return [rows, filtered() ? `${count(pairs.length, "pair")} of ${DATA.pairs.length.toLocaleString("en")}` : count(pairs.length, "pair")];
-}
-
-function pairRow(part, first, columns, side) {
-  const row = make("div", { className: "pairs" });
-  row.style.gridTemplateColumns = `repeat(${columns}, ${2 * side + GAP}px)`;
-  part.forEach(([a, b, cosine, exact], place) => {
-    const both = [a, b].map((index) => tileButton(index, shortened(DATA.name[index], 26)));
-    both.forEach((button, half) => (button.dataset.cell = first + 2 * place + half));
-    const text = exact ? "identical files" : `cosine ${cosine.toFixed(4)}`;
-    row.append(make("div", { className: "pair" }, ...both, make("p", { className: exact ? "exact" : "" }, text)));
-  });
-  return row;
 }

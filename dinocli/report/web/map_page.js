@@ -35,7 +35,7 @@ const selection = new Selection(SIZE, selectionChanged);
 const gallery = new Rows(byId("gallery"));
 const viewer = new Viewer(describe);
 const choices = new Choices(byId("facets"), choose);
-const PANELS = { gallery: "gallery", outliers: "gallery", pairs: "gallery", numbers: "numbers" };
+const PANELS = { gallery: "gallery", outliers: "gallery", duplicates: "gallery", numbers: "numbers" };
 const tabs = new Tabs(byId("tabs"), tabTitles(), PANELS, (tab) => {
   showTab(tab);
   update();
@@ -197,11 +197,11 @@ function showTab(tab) {
 }
 
 function tabTitles() {
-  const pairs = ["Near-duplicates", make("span", { className: "size" }, DATA.pairs.length.toLocaleString("en"))];
+  const duplicates = ["Duplicates", make("span", { className: "size" }, DATA.duplicates.length.toLocaleString("en"))];
   return {
     gallery: "Gallery",
     ...(DATA.outlier.some((value) => value !== null) && { outliers: "Outliers" }),
-    ...(DATA.pairs.length && { pairs }),
+    ...(DATA.duplicates.length && { duplicates }),
     numbers: "Numbers",
   };
 }

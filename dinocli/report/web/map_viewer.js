@@ -1,13 +1,8 @@
-// Viewer of the map page: facts, neighbours, near-duplicates and actions of an image.
-
-const pairsOf = new Map();
-for (const pair of DATA.pairs) {
-  for (const index of pair.slice(0, 2)) pairsOf.set(index, [...(pairsOf.get(index) ?? []), pair]);
-}
+// Viewer of the map page: facts, neighbours, duplicates and actions of an image.
 
 function open(index) {
   if (plot) hand.hover(-1);
-  const list = state.tab === "pairs" ? [...new Set(DATA.pairs.flatMap(([a, b]) => [a, b]))] : chosen;
+  const list = state.tab === "duplicates" ? DATA.duplicates.flatMap(({ images }) => images) : chosen;
   viewer.open(index, list);
 }
 
@@ -18,14 +13,12 @@ function describe(index) {
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
   if (DATA.outlier[index] !== null) facts.push(["Outlier score, standard deviations", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
-  const copies = (pairsOf.get(index) ?? []).slice(0, 12).map(([a, b, cosine, exact]) => {
-    const other = a === index ? b : a;
-    return tileButton(other, exact ? "identical" : cosine.toFixed(4));
-  });
+  const group = groupOf.get(index);
+  const same = group ? group.images.slice(0, 12).map((other) => tileButton(other, likeness(group, other))) : [];
   const near = DATA.neighbours[index].map((other, rank) => tileButton(other, DATA.cosines[index][rank].toFixed(3)));
   const more = [
     ...(near.length ? [make("h3", {}, "Nearest images, by cosine of their features"), ...near] : []),
-    ...(copies.length ? [make("h3", {}, "Near-duplicates"), ...copies] : []),
+    ...(same.length ? [make("h3", {}, `${count(group.images.length, "duplicate")}, the file to keep first`), ...same] : []),
   ];
   return {
     name: DATA.name[index],

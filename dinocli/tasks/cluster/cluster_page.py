@@ -22,7 +22,6 @@ from dinocli.tasks.cluster.findings import Findings
 
 PAGE_ROWS = 50_000
 """Maximum number of images on a page that stays responsive; of more, a sample with all medoids is shown."""
-PAGE_PAIRS = 2000
 NEIGHBOURS = 8
 """Most similar images that the page shows beside an image."""
 
@@ -49,12 +48,13 @@ def write_page(
         reporter: Receives the progress of the thumbnails.
         seed: Random seed of the sample if not all images are shown.
     """
-    rows = _shown_rows(len(members), findings.groups.grouping.medoids_K, seed)
+    duplicates = [row for group in findings.same.groups for row in group.rows]
+    rows = _shown_rows(len(members), [*findings.groups.grouping.medoids_K, *duplicates[: PAGE_ROWS // 2]], seed)
     neighbours = _neighbours(members, rows, reporter)
     thumbnails = page_thumbnails(members, rows, thumbnail_folder(path), files, reporter)
     images = _images(members, findings, rows, thumbnails, neighbours)
     index_of = {row: index for index, row in enumerate(rows)}
-    shown = [pair for pair in findings.same.pairs if pair.first in index_of and pair.second in index_of]
+    groups = [group for group in findings.same.groups if index_of.keys() >= {*group.rows}]
     page = MapPage(
         title="Groups of images",
         images=images,
@@ -62,7 +62,9 @@ def write_page(
         clear=outcome.clear,
         root=members.root,
         method=findings.map.method,
-        pairs=[p._replace(first=index_of[p.first], second=index_of[p.second]) for p in shown[:PAGE_PAIRS]],
+        duplicates=[group._replace(rows=[index_of[row] for row in group.rows]) for group in groups],
+        copies=outcome.copies,
+        near=outcome.duplicates,
         curves=_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
             (f"{name}, {column}", value)
@@ -77,18 +79,17 @@ def write_page(
             ("Neighbours", f"the {NEIGHBOURS} images of the highest cosine, of the features as in the file"),
             ("Images", outcome.images),
             ("In no group", outcome.ungrouped),
-            ("Copies of files", outcome.copies),
         ],
-        notes=_notes(outcome, len(rows), len(shown)),
+        notes=_notes(outcome, len(rows), len(groups)),
     )
     write_map_page(files.new(path), page)
 
 
-def _shown_rows(count: int, medoids: Sequence[int], seed: int) -> list[int]:
+def _shown_rows(count: int, wanted: Sequence[int], seed: int) -> list[int]:
     if count <= PAGE_ROWS:
         return list(range(count))
-    chosen = np.random.default_rng(seed).choice(count, PAGE_ROWS - len(medoids), replace=False)
-    return sorted({*chosen.tolist(), *medoids})
+    first = dict.fromkeys([*wanted, *np.random.default_rng(seed).permutation(count).tolist()])
+    return sorted(list(first)[:PAGE_ROWS])
 
 
 def _neighbours(members: FeatureFile, rows: Sequence[int], reporter: ProgressReporter) -> list[list[tuple[int, float]]]:
@@ -145,12 +146,12 @@ def _curves(curve: Sequence[KScore], k: int) -> list[Curve]:
     return [Curve("How many groups?", "k", "", [point.k for point in curve], series, mark=k)]
 
 
-def _notes(outcome: ClusterResult, shown: int, pairs: int) -> list[str]:
+def _notes(outcome: ClusterResult, shown: int, groups: int) -> list[str]:
     notes = [f"{outcome.reason[:1].upper()}{outcome.reason[1:]}."]
     if shown < outcome.images:
         notes.append(f"The map shows a sample of {shown:,} of {outcome.images:,} images, with all medoids.")
-    if pairs > PAGE_PAIRS:
-        notes.append(f"The closest {PAGE_PAIRS:,} of {pairs:,} pairs are shown; duplicates.csv has all.")
+    if groups < outcome.duplicate_groups:
+        notes.append(f"{groups:,} of {outcome.duplicate_groups:,} groups of duplicates are shown; the table has all.")
     if any(math.isnan(group.mean_distance) for group in outcome.clusters) or outcome.ungrouped:
         notes.append(f"{outcome.ungrouped:,} images are in no group ({NO_CLUSTER} in the table).")
     return notes

@@ -293,7 +293,8 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
     assert [image.name for image in seen[0].images] == [row["path"] for row in read(job.table)]
     assert {image.label for image in seen[0].images} == {"bright", "dark"}
     assert seen[0].clusters == ["cluster 0", "cluster 1"]
-    assert sum(pair.exact for pair in seen[0].pairs) == 2
+    assert [(group.rows, group.exact) for group in seen[0].duplicates] == [([0, 1], True), ([10, 11], True)]
+    assert (seen[0].copies, seen[0].near) == (2, 0)
     assert seen[0].method.startswith("PCA: the two directions")
     units = np.load(job.inputs[0]) / np.linalg.norm(np.load(job.inputs[0]), axis=1, keepdims=True)
     for row, image in enumerate(seen[0].images):
@@ -325,8 +326,10 @@ def test_a_page_of_too_many_images_shows_a_sample_with_the_medoids(
     monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
     monkeypatch.setattr(cluster_page, "PAGE_ROWS", 8)
     cluster(replace(job, report=""))
-    assert 6 <= len(seen[0].images) <= 8
+    assert len(seen[0].images) == 8
     assert sum(image.medoid for image in seen[0].images) == 2
+    shown = [[seen[0].images[place].name for place in group.rows] for group in seen[0].duplicates]
+    assert shown == [["./bright/00.png", "./bright/01.png"], ["./dark/00.png", "./dark/01.png"]]
     assert any("sample of" in note for note in seen[0].notes)
 
 
