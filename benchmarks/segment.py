@@ -3,6 +3,7 @@
 python benchmarks/segment.py folder IMAGES TRUTH --weights PATH --model NAME
 python benchmarks/segment.py discs --weights PATH --model NAME
 python benchmarks/segment.py speed
+python benchmarks/segment.py graph IMAGES DETECTOR GRAPH      # of `export DETECTOR --format onnx --with-preprocessing`
 """
 
 import argparse
@@ -19,11 +20,13 @@ from scipy.ndimage import uniform_filter
 
 from dinocli.data.decode import read_native
 from dinocli.data.sources import find_images
+from dinocli.progress import ProgressReporter
 from dinocli.quality.bootstrap import ScoreInterval
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.quality.otsu import otsu
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.normalized_cut import affinity, second_vector
+from dinocli.tasks.segment.answers import answers
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -45,6 +48,10 @@ def main() -> None:
     discs.set_defaults(call=measure_discs)
     speed = kinds.add_parser("speed", help="the cut of 3,600 patches against a dense solver")
     speed.set_defaults(call=lambda _: measure_speed())
+    graph = kinds.add_parser("graph", help="an exported detector beside `segment --detector --precision fp32`")
+    for name in ("images", "detector", "graph"):
+        graph.add_argument(name)
+    graph.set_defaults(call=measure_graph)
     for kind in (folder, discs):
         kind.add_argument("--weights", required=True)
         kind.add_argument("--model", default="")
@@ -177,6 +184,28 @@ def measure_speed() -> None:
         mine, other = ours > ours.mean(), dense > dense.mean()
         same = max((mine == other).mean(), (mine != other).mean())
         print(f"{side * side} patches: {middle - begin:.2f} s, dense {end - middle:.2f} s, same side {same:.2%}")
+
+
+def measure_graph(asked: argparse.Namespace) -> None:
+    """Compare scores, decisions and seconds of a graph on one core with those of its detector, on 8-bit images."""
+    import onnxruntime  # an extra
+
+    one_core = onnxruntime.SessionOptions()
+    one_core.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(asked.graph, one_core)
+    options = SegmentOptions((asked.images,), detector=asked.detector, device="cpu", precision="fp32", min_area=0)
+    apart, agree, seconds = [], [], []
+    for answer in answers(options, ProgressReporter(), None):
+        begin = time.perf_counter()
+        pixels_HWC = np.asarray(Image.open(answer["image"]).convert("RGB"))
+        score, _, defective = session.run(None, {"images": pixels_HWC[None]})
+        seconds.append((answer["seconds"], time.perf_counter() - begin))
+        apart.append(abs(float(score[0]) - answer["score"]))
+        agree.append(bool(defective[0]) != answer["good"])
+        print(f"{answer['image']}: {answer['score']:.4f}, graph {score[0]:.4f}, agree {agree[-1]}")
+    theirs, ours = np.median(seconds, axis=0)
+    print(f"{sum(agree)} of {len(agree)} decisions agree, scores differ by {max(apart):.5f} at most")
+    print(f"median seconds an image: segment --detector {theirs:.3f}, graph {ours:.3f}")
 
 
 def show(name: str, scores: Mapping[str, ScoreInterval]) -> None:

@@ -92,6 +92,34 @@ def test_a_graph_gives_score_map_and_decision_of_segment(
     assert rows < columns, "the shape of the images"
 
 
+@pytest.mark.parametrize("kind", ["fine", "coarse"])
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"grey": False},
+        {"grey": False, "roi": "4,8,64,96", "range_policy": "minmax", "range_low": 20.0, "range_high": 180.0},
+        {"deep": True, "range_policy": "minmax", "range_low": 900.0, "range_high": 3100.0, "source": "deep integer"},
+        {
+            "deep": True,
+            "grey": False,
+            "range_policy": "minmax",
+            "range_low": -1.0,
+            "range_high": 2.5,
+            "source": "float",
+        },
+    ],
+    ids=["colours", "region", "12 bits", "float"],
+)
+def test_every_range_and_a_region_are_in_a_graph(
+    detector: Callable[[str], str], kind: str, about: dict[str, Any]
+) -> None:
+    graph = opened(detector(kind))
+    preprocess = replace(graph.source.preprocess, **{"source": ""} | about)
+    for reads in (False, True):
+        graph = replace(graph, source=replace(graph.source, preprocess=preprocess), reads=reads)
+        assert graph.verified(computed(graph)) < 0.05
+
+
 @pytest.mark.parametrize("threshold", ["0.3", "quantile:0.5"])
 def test_a_graph_has_the_threshold_of_its_detector(detector: Callable[[str], str], threshold: str) -> None:
     graph = opened(detector("fine"))
