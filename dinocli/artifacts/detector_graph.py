@@ -37,10 +37,11 @@ class DetectorGraph:
 
     def __post_init__(self) -> None:
         record, about, name = self.detector.record, self.source.preprocess, self.detector.folder
-        if any(side % self.layout.multiple for side in record["canvas"] or ()):
-            raise WeightsError(f"{name} has a canvas of {record['canvas']} px: save the detector again")
         if record["tile"]:
             raise UsageError(f"{name} cuts images into tiles, a graph takes whole ones: save a detector without --tile")
+        canvas = record["canvas"] or [record["size"]]
+        if not all(canvas) or any(side % self.layout.multiple for side in record["canvas"] or ()):
+            raise WeightsError(f"{name} has a canvas of {canvas} px: save the detector again")
         if self.detector.fitted.scale.enhanced:
             raise UsageError(
                 f"{name} measures connected regions (enhanced features), which a graph cannot: save a detector with "

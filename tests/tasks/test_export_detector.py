@@ -175,9 +175,10 @@ def test_images_of_several_shapes_get_a_square_and_a_line(detector: Callable[[st
     (folder / "detector.json").write_text(json.dumps(record | {"canvas": None}))
     assert open_detector_graph(str(folder), Lines(), reads=False).geometry.canvas == (96, 96)
     assert lines[-1].endswith("the graph takes 96 x 96 px")
-    (folder / "detector.json").write_text(json.dumps(record | {"canvas": [96, 100]}))
-    with pytest.raises(WeightsError, match=r"canvas of \[96, 100\] px: save the detector again"):
-        opened(str(folder))
+    for damage, shown in (({"canvas": [96, 100]}, "96, 100"), ({"canvas": None, "size": 0}, "0")):
+        (folder / "detector.json").write_text(json.dumps(record | damage))
+        with pytest.raises(WeightsError, match=rf"canvas of \[{shown}\] px: save the detector again"):
+            opened(str(folder))
 
 
 def test_what_a_graph_cannot_contain_is_refused(detector: Callable[[str], str]) -> None:
