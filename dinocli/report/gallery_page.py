@@ -16,6 +16,10 @@ _STYLES = ("page.css", "web/app.css", "web/gallery_page.css")
 _SCRIPTS = tuple(f"web/{name}.js" for name in ("dom", "rows", "choices", "viewer", "heat", "gallery_page"))
 
 
+UNSURE_FACTOR = 1.25
+"""An image is unsure if its furthest patch is within this factor of the threshold."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A legend entry.
@@ -46,6 +50,7 @@ class GalleryImage:
         heat: Soft map as a grey image, 255 for 1, of any size; always inside the page, whose scripts read its pixels.
         truth: Outline of the true mask with transparent background, same aspect ratio as `picture`.
         verdict: `good`, `unsure` or `defective`; empty if the method does not judge images.
+        furthest: Largest distance of a patch in units of the threshold, which the slider moves; NaN for none.
     """
 
     name: str
@@ -60,6 +65,7 @@ class GalleryImage:
     heat: Picture | None = None
     truth: Picture | Path | None = None
     verdict: str = ""
+    furthest: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class GalleryPage:
         warning: Sentence at the top of the page.
         advice: Sentence about what to try if masks are empty.
         threshold: Threshold of the soft maps that gave the masks; None if the method has no single threshold.
-        highest_first: Sort images by descending score at first.
+        defective_first: Show defective images first, by descending score.
     """
 
     title: str
@@ -90,7 +96,7 @@ class GalleryPage:
     warning: str = ""
     advice: str = ""
     threshold: float | None = None
-    highest_first: bool = False
+    defective_first: bool = False
 
 
 def write_gallery_page(path: Path, page: GalleryPage, *, at: Path | None = None) -> None:
@@ -118,7 +124,8 @@ def _data(page: GalleryPage, path: Path) -> dict[str, object]:
         "scoreName": visible(page.score_name),
         "advice": visible(page.advice),
         "threshold": page.threshold,
-        "order": "high" if page.highest_first else "given",
+        "order": "defective" if page.defective_first else "given",
+        "unsureFactor": UNSURE_FACTOR,
         "images": [_image(image, path) for image in page.images],
     }
 
@@ -135,6 +142,7 @@ def _image(image: GalleryImage, path: Path) -> dict[str, object]:
         "heat": None if image.heat is None else source(image.heat, path),
         "truth": None if image.truth is None else source(image.truth, path),
         "verdict": image.verdict,
+        "furthest": float(f"{image.furthest:.4g}") if math.isfinite(image.furthest) else None,
         "emptyReason": visible(image.empty_reason),
         "facts": [
             [visible(name), visible(value) if isinstance(value, str) else number(value)] for name, value in image.facts

@@ -10,7 +10,7 @@ from PIL import Image
 from dinocli.artifacts.mask_folder import MaskFolder
 from dinocli.data.canvas import Canvas, rgb, scaled, shrunk_size
 from dinocli.data.mask_images import jpeg, label_overlay, map_png, png, truth_outline, write_image_file
-from dinocli.report.gallery_page import GalleryImage
+from dinocli.report.gallery_page import UNSURE_FACTOR, GalleryImage
 from dinocli.report.page import Cell
 from dinocli.report.picture import Picture
 from dinocli.segmentation.regions import ImageRecord
@@ -23,9 +23,6 @@ HEAT_SHORT_SIDE = 96
 
 MAX_HEAT_IMAGES = 2000
 """Number of images up to which the page holds soft maps, of a few kilobytes each."""
-
-UNSURE_FACTOR = 1.25
-"""An image is unsure if its furthest patch is within this factor of the threshold."""
 
 VERDICT_NOTE = (
     "Defective, unsure and good follow from the patch of an image that is furthest from those of other images: "
@@ -120,6 +117,7 @@ def gallery_image(
         heat=heat_map if isinstance(heat_map, Picture) else None,
         truth=shown_as("truth", ".png", inside=inside),
         verdict=_verdict(record),
+        furthest=record.metrics.get("furthest", float("nan")),
     )
 
 

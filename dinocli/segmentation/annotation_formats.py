@@ -35,9 +35,10 @@ def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[i
 
 
 def write_groups(path: Path, groups: Mapping[str, str], records: Iterable[ImageRecord]) -> dict[str, int]:
-    """Write one row per group of images, highest score first; images without a group are left out.
+    """Write one row per group of images, defective groups first, then by score; images without a group are left out.
 
-    The score of a group is the maximum of its images; it is good if none of them has a region.
+    A group is good if none of its images has a region; its score is the maximum of the images with a region, else of
+    all.
 
     Returns:
         The number of groups, and of good groups.
@@ -48,10 +49,9 @@ def write_groups(path: Path, groups: Mapping[str, str], records: Iterable[ImageR
             records_of.setdefault(groups[record.image], []).append(record)
     rows = []
     for group, images in records_of.items():
-        highest = max(images, key=lambda record: record.score)
-        good = not any(record.regions for record in images)
-        rows.append((group, len(images), highest.score, int(good), highest.image))
-    rows.sort(key=lambda row: (-row[2], row[0]))
+        worst = max(images, key=lambda record: (bool(record.regions), record.score))
+        rows.append((group, len(images), worst.score, int(not worst.regions), worst.image))
+    rows.sort(key=lambda row: (row[3], -row[2], row[0]))
     cells = ((group, count, f"{score:.6g}", good, image) for group, count, score, good, image in rows)
     write_table(path, GROUP_COLUMNS, cells)
     return {"groups": len(rows), "good": sum(row[3] for row in rows)}

@@ -186,11 +186,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             heat=Picture(file.getvalue(), "image/png"),
             truth=Picture(png("RGBA", (255, 255, 255, 40)), "image/png") if verdict == "defective" else None,
             verdict=verdict,
+            furthest=furthest,
         )
-        for verdict, score in (("good", 0.1), ("unsure", 0.5), ("defective", 0.9))
+        for verdict, score, furthest in (("good", 0.95, 0.7), ("unsure", 0.5, 1.1), ("defective", 0.9, 2.0))
     ]
     legend = [Segment("anomaly", (230, 80, 40))]
-    page = GalleryPage("Masks", images, legend, "anomaly", threshold=0.5, highest_first=True, warning="Look twice.")
+    page = GalleryPage("Masks", images, legend, "anomaly", threshold=0.5, defective_first=True, warning="Look twice.")
     write_gallery_page(folder / "report.html", page)
     return folder / "report.html"
 
@@ -205,7 +206,7 @@ SHARE = """(() => {
 
 def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, visit: Visit) -> None:
     page = visit(judged)
-    assert chosen(page) == [2, 1, 0]  # the highest score first
+    assert chosen(page) == [2, 1, 0]  # not by the score alone, which is highest for the good image
     assert page.inner_text(".warning") == "Look twice."
     first = page.locator(".tile").first
     assert first.locator("img.overlay").count() == 1
@@ -228,3 +229,11 @@ def test_verdicts_filter_and_another_threshold_redraws_the_masks(judged: Path, v
     for name, index in (("Good", 0), ("Unsure", 1), ("Defective", 2)):
         page.click(f"#facets button:has-text('{name}')")
         assert chosen(page) == [index]
+    page.click("#facets button:has-text('All images')")
+    for value, verdicts in (("0.9", {"Good": [0, 1], "Defective": [2], "Empty": [0, 1]}), ("0.2", {"Empty": []})):
+        page.fill("#threshold", value)  # distances .7, 1.1 and 2 are .45, .71, 1.29, then 1.07, 1.68, 3.06
+        until(page, f"document.querySelector('#threshold-value').value === '{float(value):.2f}'")
+        for name, images in verdicts.items():
+            page.click(f"#facets button:has-text('{name}')")
+            assert sorted(chosen(page)) == images
+        page.click("#facets button:has-text('All images')")

@@ -8,23 +8,48 @@ const scored = IMAGES.some(({ score }) => score !== null);
 const judged = IMAGES.some(({ verdict }) => verdict);
 const heated = DATA.threshold !== null && IMAGES.some(({ heat }) => heat);
 const VERDICTS = { defective: "Defective", unsure: "Unsure", good: "Good" };
+const SEGMENTS = DATA.segments.length || !heated ? DATA.segments : [{ name: "anomaly", colour: [230, 30, 60] }];
 
 // `threshold` is null for the masks as they were written.
 const state = { value: null, query: "", tab: "gallery", order: scored ? DATA.order : "given", threshold: null };
+
+// Distance of an image in units of the slider's threshold; 4 is the slope of the soft maps. Null: as it was written.
+const distanceAt = (value) => 1 + Math.log(value / (1 - value)) / 4;
+function distanceOf({ furthest }) {
+  if (state.threshold === null || furthest === null) return null;
+  const line = distanceAt(state.threshold);
+  return line > 0 ? (furthest * distanceAt(DATA.threshold)) / line : Infinity;
+}
+function segmentsOf(image) {
+  const distance = distanceOf(image);
+  if (distance === null) return image.segments;
+  return distance > 1 ? [image.segments[0] ?? 0] : [];
+}
+function verdictOf(image) {
+  const distance = distanceOf(image);
+  if (distance === null) return image.verdict;
+  if (distance > 1 / DATA.unsureFactor && distance < DATA.unsureFactor) return "unsure";
+  return distance > 1 ? "defective" : "good";
+}
 let chosen = [];
 let tall = 1; // height / width of a picture
 const has = (i, place) => {
-  if (place in VERDICTS) return IMAGES[i].verdict === place;
-  return place === NOTHING ? !IMAGES[i].segments.length : IMAGES[i].segments.includes(place);
+  if (place in VERDICTS) return verdictOf(IMAGES[i]) === place;
+  const segments = segmentsOf(IMAGES[i]);
+  return place === NOTHING ? !segments.length : segments.includes(place);
 };
-const nameOf = (place) => VERDICTS[place] ?? (place === NOTHING ? "Empty mask" : DATA.segments[place].name);
+const nameOf = (place) => VERDICTS[place] ?? (place === NOTHING ? "Empty mask" : SEGMENTS[place].name);
 
 const collator = new Intl.Collator("en", { numeric: true });
 const byScore = (sign) => (a, b) => {
   const [x, y] = [IMAGES[a].score, IMAGES[b].score];
   return x === null || y === null ? (x === null) - (y === null) || a - b : sign * (x - y) || a - b;
 };
+const marked = (i) => Math.min(1, segmentsOf(IMAGES[i]).length);
 const ORDERS = {
+  ...(scored && judged && {
+    defective: { title: `Defective first, by ${DATA.scoreName}`, compare: (a, b) => marked(b) - marked(a) || byScore(-1)(a, b) },
+  }),
   given: { title: "Original order", compare: (a, b) => a - b },
   ...(scored && {
     high: { title: `Highest ${DATA.scoreName} first`, compare: byScore(-1) },
@@ -45,7 +70,7 @@ function swatch(place) {
   const mark = make("span", { className: "swatch", "aria-hidden": "true" });
   if (place in VERDICTS) mark.classList.add(place);
   else if (place === NOTHING) mark.classList.add("none");
-  else mark.style.backgroundColor = `rgb(${DATA.segments[place].colour.join(" ")})`;
+  else mark.style.backgroundColor = `rgb(${SEGMENTS[place].colour.join(" ")})`;
   return mark;
 }
 
@@ -60,10 +85,11 @@ function update({ keepPlace = false } = {}) {
 
 function showChoices(all) {
   const verdicts = judged ? Object.keys(VERDICTS) : [];
-  const sizes = new Map([...verdicts, ...DATA.segments.keys(), NOTHING].map((place) => [place, 0]));
+  const sizes = new Map([...verdicts, ...SEGMENTS.keys(), NOTHING].map((place) => [place, 0]));
   for (const i of all) {
-    for (const place of IMAGES[i].segments.length ? IMAGES[i].segments : [NOTHING]) sizes.set(place, sizes.get(place) + 1);
-    if (judged) sizes.set(IMAGES[i].verdict, sizes.get(IMAGES[i].verdict) + 1);
+    const [segments, verdict] = [segmentsOf(IMAGES[i]), verdictOf(IMAGES[i])];
+    for (const place of segments.length ? segments : [NOTHING]) sizes.set(place, sizes.get(place) + 1);
+    if (verdict) sizes.set(verdict, sizes.get(verdict) + 1);
   }
   const entries = [...sizes].map(([place, size]) => ({
     place,
@@ -110,7 +136,7 @@ function showGallery(keepPlace) {
   byId("count").textContent = all
     ? count(IMAGES.length, "image")
     : `${chosen.length.toLocaleString("en")} of ${count(IMAGES.length, "image")}`;
-  byId("advice").hidden = !DATA.advice || chosen.length === 0 || chosen.some((i) => IMAGES[i].segments.length);
+  byId("advice").hidden = !DATA.advice || chosen.length === 0 || chosen.some((i) => segmentsOf(IMAGES[i]).length);
   const where = chosen.length === 1 ? "this image" : "these images";
   byId("advice").replaceChildren(...sentence(`Nothing was found in ${where}. ${DATA.advice}`));
   const rows = tileRows(chosen, width, tile, LEAST, tall);
@@ -137,7 +163,7 @@ const layer = (src, className) => make("img", { alt: "", src, className, decodin
 
 function maskLayers({ overlay, heat, segments }) {
   if (state.threshold === null || !heat) return overlay ? [layer(overlay, "overlay")] : [];
-  return [cutLayer(heat, state.threshold, DATA.segments[segments[0] ?? 0]?.colour ?? [230, 30, 60])];
+  return [cutLayer(heat, state.threshold, SEGMENTS[segments[0] ?? 0].colour)];
 }
 
 const heatLayers = ({ heat }) => (heat ? [heatLayer(heat)] : []);
@@ -145,9 +171,10 @@ const truthLayers = ({ truth }) => (truth ? [layer(truth, "truth")] : []);
 const layersOf = (image) => [...heatLayers(image), ...maskLayers(image), ...truthLayers(image)];
 
 function tile(index) {
-  const { name, picture, score, segments } = IMAGES[index];
+  const { name, picture, score } = IMAGES[index];
+  const segments = segmentsOf(IMAGES[index]);
   const found = segments.length ? segments.map(nameOf).join(", ") : nameOf(NOTHING);
-  const words = [...(segments.length || state.threshold !== null ? [] : ["empty"]), ...(score === null ? [] : [figure(score)])];
+  const words = [...(segments.length ? [] : ["empty"]), ...(score === null ? [] : [figure(score)])];
   const value = words.length ? [make("span", { className: "value" }, words.join(" · "))] : [];
   const button = make(
     "button",
@@ -161,8 +188,9 @@ function tile(index) {
 }
 
 function describe(index) {
-  const { name, picture, overlay, original, mask, score, segments, facts, emptyReason } = IMAGES[index];
-  const why = segments.length ? [] : [["reason", emptyReason], ["what to try", sentence(DATA.advice)]].filter(([, text]) => text?.length);
+  const { name, picture, overlay, original, mask, score, facts, emptyReason } = IMAGES[index];
+  const segments = segmentsOf(IMAGES[index]);
+  const why = IMAGES[index].segments.length ? [] : [["reason", emptyReason], ["what to try", sentence(DATA.advice)]].filter(([, text]) => text?.length);
   const found = segments.length ? segments : [NOTHING];
   const list = make("ul", { className: "found" }, ...found.map((place) => make("li", {}, swatch(place), nameOf(place))));
   const actions = mask ? [make("a", { href: mask, target: "_blank", rel: "noopener noreferrer" }, "Open the mask")] : [];
@@ -170,7 +198,7 @@ function describe(index) {
   const image = IMAGES[index];
   const moved = state.threshold !== null && image.heat;
   const layers = [...heatLayers(image), ...(moved ? maskLayers(image) : []), ...truthLayers(image)];
-  const verdict = image.verdict ? [["verdict", VERDICTS[image.verdict]]] : [];
+  const verdict = verdictOf(image) ? [["verdict", VERDICTS[verdictOf(image)]]] : [];
   return {
     name, thumbnail: picture, original, layers, actions,
     overlay: moved ? null : overlay,
@@ -196,7 +224,7 @@ function cutAt(value) {
   byId("threshold").value = value ?? DATA.threshold;
   byId("threshold-value").value = value === null ? "as written" : value.toFixed(2);
   byId("threshold-reset").hidden = value === null;
-  showGallery(true);
+  update({ keepPlace: true });
   if (byId("viewer").open) viewer.show(viewer.index);
 }
 

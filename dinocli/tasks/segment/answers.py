@@ -56,7 +56,7 @@ class Answers:
             parse_tiling(self._options.tile),
             autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
-        self._groups: dict[str, tuple[float, bool]] = {}
+        self._groups: dict[str, tuple[bool, float]] = {}
 
     def about(self, path: str, root: str = "") -> Answer:
         """Judge an image.
@@ -67,7 +67,8 @@ class Answers:
                 directly in it is of the group of that name.
 
         Returns:
-            JSON-like data: `image`; `good`; `score` (0 to 1); `regions`, each with box (left, top, width, height in
+            JSON-like data: `image`; `good`; `score` (0 to 1); `furthest` (largest distance of a patch, above 1 in a
+            defect); `regions`, each with box (left, top, width, height in
             pixels), area in pixels and score; `seconds`; with groups also `group`, and `group_score` and `group_good`
             over its images so far. For an unreadable image, `image` and `error`.
         """
@@ -86,7 +87,8 @@ class Answers:
                 on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture), connected=True
             )
         ]
-        answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4)}
+        furthest = round(float(maps.metrics["furthest"]), 4)
+        answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4), "furthest": furthest}
         seconds = round(time.monotonic() - begin, 3)
         return {**answer, **self._of_group(path, root, answer), "regions": regions, "seconds": seconds}
 
@@ -97,9 +99,10 @@ class Answers:
         if os.sep not in name:  # directly in the input folder, which is its group then
             name = os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), name)
         (group,) = folder_labels(self._options.groups, [f"./{name}"])
-        score, good = self._groups.get(group, (0.0, True))
-        self._groups[group] = (max(score, answer["score"]), good and answer["good"])
-        return {"group": group, "group_score": self._groups[group][0], "group_good": self._groups[group][1]}
+        own = (not answer["good"], answer["score"])  # a defective image stands for its group
+        self._groups[group] = max(own, self._groups.get(group, own))
+        defective, score = self._groups[group]
+        return {"group": group, "group_score": score, "group_good": not defective}
 
 
 def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Answer]:

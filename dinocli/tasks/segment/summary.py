@@ -161,7 +161,7 @@ def _page(
         warning=warning,
         advice=advice(method.name),
         threshold=threshold if heat else None,
-        highest_first=threshold is not None,
+        defective_first=threshold is not None,
     )
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 from dinocli.data.mask_reader import read_mask
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.progress import ProgressReporter
+from dinocli.segmentation.annotation_formats import write_groups
+from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.answers import answers
 from dinocli.tasks.segment.segment import segment
@@ -113,6 +115,7 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert left < 52 < left + width
     assert top < 52 < top + height
     assert bad["score"] > good["score"]
+    assert bad["furthest"] > 1 > good["furthest"]
     assert (bad["group"], bad["group_good"], bad["group_score"]) == ("part7", False, bad["score"])
     assert "not an image" in broken["error"]
     (one,) = answers(replace(options, inputs=(bad["image"],)), ProgressReporter(), None)
@@ -192,3 +195,17 @@ def test_groups_take_the_worst_image(done: Path) -> None:
     assert [(row[0], row[1], row[3]) for row in rows] == [("part0", "8", "0"), ("part1", "8", "1")]
     assert rows[0][4] == "./part0/4.png"
     assert result.groups == {"groups": 2, "good": 1}
+
+
+def test_a_defective_image_stands_for_its_group_whatever_the_scores(tmp_path: Path) -> None:
+    """The score is a mean of the highest values; a small defect has a lower one than a worn, good image."""
+    spot = RegionRecord(1, 4, (0, 0, 2, 2), 0.9)
+    records = [
+        ImageRecord(f"./part/{name}.png", f"masks/{name}.png", 8, 8, score, "", {}, regions)
+        for name, score, regions in (("worn", 0.3, ()), ("faint", 0.2, (spot,)), ("clean", 0.1, ()))
+    ]
+    groups = {record.image: "part" for record in records} | {"./other.png": "other"}
+    records.append(ImageRecord("./other.png", "masks/other.png", 8, 8, 0.4, "", {}, ()))
+    assert write_groups(tmp_path / "groups.csv", groups, records) == {"groups": 2, "good": 1}
+    rows = [line.split(",") for line in (tmp_path / "groups.csv").read_text().splitlines()[1:]]
+    assert rows == [["part", "3", "0.2", "0", "./part/faint.png"], ["other", "1", "0.4", "1", "./other.png"]]
