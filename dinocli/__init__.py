@@ -1,7 +1,7 @@
 """Continue DINO training on your own images, then embed, cluster, search and segment them.
 
 Each command is one function: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
-an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths.
+an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths, `load_like` the one that made a feature file.
 `MultiCropViews` creates the augmented views of a recipe for another training loop. Nothing is printed: warnings and
 findings go to the logger `dinocli`, or to a `ProgressReporter` given as second argument. Names are imported on first
 use (PEP 562), so `import dinocli` does not import torch.
@@ -23,7 +23,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from dinocli.artifacts.feature_file import FeatureFile, open_features
-    from dinocli.artifacts.feature_model import FeatureModel, load
+    from dinocli.artifacts.feature_model import FeatureModel, load, load_like
     from dinocli.config.load import load_recipe
     from dinocli.config.preprocess import Preprocess
     from dinocli.engine.multicrop_views import MultiCropViews
@@ -63,7 +63,7 @@ _EXPORTS = {
     "dinocli.tasks.export.export": ("export",),
     "dinocli.tasks.export.export_options": ("ExportOptions",),
     "dinocli.artifacts.feature_file": ("FeatureFile", "open_features"),
-    "dinocli.artifacts.feature_model": ("FeatureModel", "load"),
+    "dinocli.artifacts.feature_model": ("FeatureModel", "load", "load_like"),
     "dinocli.tasks.inputs": ("ReadOptions",),
     "dinocli.engine.multicrop_views": ("MultiCropViews",),
     "dinocli.tasks.search.search": ("search",),
@@ -104,6 +104,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "load_like",
     "load_recipe",
     "open_features",
     "search",

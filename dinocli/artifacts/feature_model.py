@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, sidecar
+from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, open_features, sidecar
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.canvas import Canvas
 from dinocli.data.decode import is_one_image
@@ -166,15 +166,14 @@ def load(
         normalize: Scale rows to length 1 (L2).
         device: auto, cpu, cuda or cuda:N; or a device of torch.
         preprocess: Reading and normalisation; None: as stored with the weights, else the full range of 8-bit images.
-            For other values change that of a loaded model, such as 12 bits by `dataclasses.replace(model.preprocess,
-            range_policy="fixed", range_low=0, range_high=4095, source="")`.
+            For 12 bits: `replace(model.preprocess, range_policy="fixed", range_low=0, range_high=4095, source="")`.
 
     Raises:
         UsageError: The tokens must be fitted to a folder.
         WeightsError: The weights do not exist, or have no such tokens.
     """
     if tokens in FITTED:
-        raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, others with `EmbedOptions(like=FILE)`")
+        raise UsageError(f"tokens={tokens!r} is fitted to a folder: embed one, others with `dinocli.load_like(FILE)`")
     chosen, where = Tokens(tokens, layers), pick_device(device)
     backbone, info, stored = load_backbone(str(weights), model)
     chosen.check(backbone)
@@ -184,16 +183,25 @@ def load(
     return FeatureModel(ready(backbone, where), preprocess, chosen, normalize, info)
 
 
-def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
-    """Load the weights that made a feature file, and check that they are still the same.
+def load_like(path: str | Path, *, device: str = "auto") -> FeatureModel:
+    """Load the model that made a feature file, with its reading and fit: new images get rows that compare with it.
+
+    Example:
+        >>> len(dinocli.load_like("feats.npy").embed(["images/a/0.png"]))
+        1
 
     Args:
-        file: The feature file.
+        path: Feature file, as for `embed --like`.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
         WeightsError: The file does not name its weights, or they are missing or changed.
     """
+    return feature_model_of(open_features(path), device)
+
+
+def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
+    """Load the model that made an open feature file; arguments and errors as for `load_like`."""
     weights: dict[str, Any] = file.meta.get("weights", {})
     preprocess = file.preprocess()
     if not weights.get("source") or preprocess is None:

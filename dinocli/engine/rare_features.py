@@ -13,6 +13,7 @@ fit.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
+from dinocli.models.features import Extractor
 from dinocli.models.rarity_maps import MAPS, check_rarity_maps, rarity_maps
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.energy_whitening import EnergyWhitening
@@ -135,6 +137,21 @@ class RareFeatures:
             return cls(metadata["kind"], banks, float(metadata["share"]), EnergyWhitening(**others), images)
         except (KeyError, ValueError, TypeError) as error:
             raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
+
+
+def named_from(tokens: Extractor, fitted_root: str, root: Path) -> Extractor:
+    """Name the images of a fit relative to another folder, so that an image elsewhere is not taken for its namesake.
+
+    Args:
+        tokens: Extractor; others than `RareFeatures` are returned unchanged.
+        fitted_root: Folder of the fit. If it is unknown or gone, its images may have moved, and the names stay.
+        root: Folder of the images to embed.
+    """
+    if not isinstance(tokens, RareFeatures) or not fitted_root or not os.path.isdir(fitted_root):
+        return tokens
+    old, new = os.path.realpath(fitted_root), os.path.realpath(root)
+    renamed = {os.path.relpath(os.path.join(old, name), new): number for name, number in tokens.images.items()}
+    return replace(tokens, images={f"./{name}": number for name, number in renamed.items()})
 
 
 def joined_parts(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import FEATURES, Anomaly, FittedAnomaly, distances
-from dinocli.segmentation.feature_extraction import FeatureExtraction
+from dinocli.segmentation.feature_extraction import COARSE_REDUCTION, MIN_COARSE_SIDE, FeatureExtraction
 from dinocli.segmentation.position_maps import MIN_ALIGNED_IMAGES
 from dinocli.segmentation.sample import Sample
 from dinocli.segmentation.sensitivity import (
@@ -102,6 +102,9 @@ def fit_features(method: Anomaly, sample: Sample, reporter: ProgressReporter) ->
         extractor = replace(sample.extraction, feature_kind=kind)
         return FittedFeatures(extractor, replace(method, features=features).fit(sample.grids(kind)))
 
+    if method.features == "auto" and not sample.extraction.has_coarse and not sample.extraction.backbone.is_vit:
+        least = COARSE_REDUCTION * MIN_COARSE_SIDE
+        reporter.line(f"fine features only: coarse ones, for large defects, need --size {least} or more and no --tile")
     candidates = features_to_try(method, has_coarse=sample.extraction.has_coarse, images=len(sample))
     pictures = [] if sample.extraction.tiling else sample.pictures(TRIED_IMAGES)
     images = with_synthetic_defects(pictures, sample.seed)

@@ -53,6 +53,16 @@ def test_paths_pil_images_and_arrays_give_the_features_of_embed(
     np.testing.assert_array_equal(as_read.embed(iter(mixed), batch_size=4), expected)
 
 
+def test_new_images_are_embedded_like_a_file_of_rare_features(folder: Path, weights: Path, tmp_path: Path) -> None:
+    out, new = tmp_path / "rare.npy", tmp_path / "new"
+    embed(job(folder, out, "pooled+rare", weights=str(weights)))
+    write_images(new, 2, mixed=False)
+    embed(job(new, tmp_path / "new.npy", like=str(out), weights="", model="", size=0))
+    file = open_features(tmp_path / "new.npy")
+    images = [Image.open(new / name) for name in file.names]
+    np.testing.assert_allclose(dinocli.load_like(out, device="cpu").embed(images), file.rows[:], atol=1e-6)
+
+
 def test_normalized_rows_have_length_one_and_no_image_gives_no_row(weights: Path, folder: Path) -> None:
     model = load(weights, model="test_convnext", device="cpu", normalize=True)
     rows = model.embed(sorted(folder.glob("*.png")))

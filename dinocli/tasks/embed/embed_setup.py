@@ -20,7 +20,7 @@ from dinocli.data.survey import check_stored
 from dinocli.engine.device import pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.precision import DTYPES, feature_precision
-from dinocli.engine.rare_features import RareFeatures, width_of
+from dinocli.engine.rare_features import RareFeatures, named_from, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
 from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory
@@ -131,7 +131,8 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         file = open_features(user_path(options.like))
         maker = main_first(lambda: feature_model_of(file))
         assert maker.info is not None
-        backbone, info, preprocess, tokens = maker.backbone, maker.info, maker.preprocess, maker.tokens
+        backbone, info, preprocess = maker.backbone, maker.info, maker.preprocess
+        tokens = named_from(maker.tokens, file.meta.get("root", ""), images.root)
         source = str(file.meta.get("stands_for", options.like))  # a classifier, rather than its temporary file
         reporter.line(f"{info.describe()}, tokens and reading of {source}")
         for warning in from_main(lambda: check_stored(images, preprocess, source)):

@@ -90,6 +90,31 @@ def test_images_outside_the_sample_get_the_same_function(
     assert (tmp_path / "again.rare.safetensors").is_file()
 
 
+def test_an_image_is_that_of_the_fit_by_its_place_not_by_its_name_in_another_folder(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_images(tmp_path / "all" / "week1", 12)
+    monkeypatch.setattr(rare_fit, "SAMPLE", 6)
+    monkeypatch.setattr(rare_fit, "MIN_SAMPLE", 6)
+    embed(job(folder, tmp_path / "f.npy", "rare", weights=weights))
+    file = open_features(tmp_path / "f.npy")
+    fitted = feature_model_of(file).tokens.images  # type: ignore[attr-defined]
+    namesake, outside = sorted(fitted)[0], next(name for name in file.names if name not in fitted)
+    (tmp_path / "all" / "week2").mkdir()
+    (tmp_path / "all" / "week2" / namesake).write_bytes((folder / outside).read_bytes())
+    like: dict[str, Any] = {"weights": "", "model": "", "size": 0, "like": str(tmp_path / "f.npy")}
+    embed(job(tmp_path / "all" / "week2", tmp_path / "week2.npy", **like))
+    row = open_features(tmp_path / "week2.npy").rows[0]
+    np.testing.assert_allclose(row, file.rows[file.names.index(outside)], atol=1e-5)
+    embed(job(tmp_path / "all", tmp_path / "all.npy", **like))
+    both = open_features(tmp_path / "all.npy")
+    places = [both.names.index(f"./week1/{name[2:]}") for name in file.names]
+    np.testing.assert_allclose(both.rows[places], file.rows, atol=1e-5)
+    folder.rename(tmp_path / "moved")
+    embed(job(tmp_path / "moved", tmp_path / "moved.npy", **like))
+    np.testing.assert_allclose(open_features(tmp_path / "moved.npy").rows, file.rows, atol=1e-5)
+
+
 def test_a_bad_image_of_the_sample_is_left_out(tmp_path: Path, weights: str) -> None:
     folder = write_images(tmp_path / "images", 9)
     for number in (0, 4, 8):

@@ -137,8 +137,9 @@ def test_good_images_calibrate_both_features(images: Path, tmp_path: Path) -> No
 
 
 def test_requested_features_are_used_and_their_detections_reported(images: Path, tmp_path: Path) -> None:
+    heard = Ears()
     first, again, auto = (
-        _run(images, tmp_path / name, Ears(), 96 if name == "auto" else 288, method_options=options)
+        _run(images, tmp_path / name, heard, 96 if name == "auto" else 288, method_options=options)
         for name, options in (("one", {"features": "coarse"}), ("two", {"features": "coarse"}), ("auto", {}))
     )
     assert first.method.parameters == again.method.parameters
@@ -146,3 +147,5 @@ def test_requested_features_are_used_and_their_detections_reported(images: Path,
     assert 0 <= float(first.method.parameters["found_by_coarse_features"]) <= 16
     assert "found_by_fine_features" not in first.method.parameters
     assert auto.method.parameters["features"] == "fine", "the images are too small for coarse ones"
+    said = "fine features only: coarse ones, for large defects, need --size 288 or more and no --tile"
+    assert heard.lines.count(said) == 1
