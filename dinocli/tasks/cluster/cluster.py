@@ -147,7 +147,7 @@ def _write(
 
         if options.page and thumbnails.parent == table.parent:
             files.drop(thumbnails)  # thumbnails of an earlier page; the new page may embed all thumbnails
-        write_clusters(new(table), members, findings)
+        write_clusters(new(table), members, findings, outcome.clusters)
         if options.duplicates:
             write_pairs(new(options.beside(DUPLICATES)), members, findings.same.pairs)
             write_duplicate_groups(new(options.beside(DUPLICATE_GROUPS)), members, findings.same.groups)
@@ -167,7 +167,8 @@ def _write(
             path, root, tags = new(Path(options.coco)), str(members.root or ""), image_tags(findings)
             write_image_coco(path, root, members.names, tags, boxes=members.boxes, reporter=reporter)
         if options.sheet:
-            write_cluster_sheet(new(Path(options.sheet)), members, findings.groups.grouping)
+            titles = [f"{group.cluster} · {group.name}: {group.size:,}" for group in outcome.clusters]
+            write_cluster_sheet(new(Path(options.sheet)), members, findings.groups.grouping, titles)
         if options.page and (options.report or members.root):
             done.append(options.page)
             write_page(options.page, files, members, findings, outcome, reporter, options.seed)

@@ -167,13 +167,15 @@ class Cluster:
     Args:
         cluster: Group number; 0 is the largest, unless numbers come from an earlier table.
         size: Number of images.
-        medoid: Name of the most typical image.
+        medoid: Most typical image.
+        name: Name from the medoid, distinct from those of the other groups.
         mean_distance: Mean distance of the images to the centre.
     """
 
     cluster: int
     size: int
     medoid: str
+    name: str
     mean_distance: float
 
 

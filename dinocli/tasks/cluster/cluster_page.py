@@ -58,7 +58,7 @@ def write_page(
     page = MapPage(
         title="Groups of images",
         images=images,
-        clusters=[f"cluster {group.cluster}" for group in outcome.clusters],
+        clusters=[f"{group.cluster} · {group.name}" for group in outcome.clusters],
         clear=outcome.clear,
         root=members.root,
         method=findings.map.method,

@@ -15,6 +15,7 @@ from dinocli.files import write_atomic
 from dinocli.quality.duplicates import DuplicateGroup, SamePair
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
+from dinocli.tasks.cluster.cluster_options import Cluster
 from dinocli.tasks.cluster.findings import Findings
 
 HEADER = ("path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y")
@@ -23,29 +24,32 @@ GROUPS = ("group", "path", "keep", "exact")
 ISSUE = ("path", "issue", "value", "usual")
 
 
-def write_clusters(path: Path, members: FeatureFile, findings: Findings) -> None:
+def write_clusters(path: Path, members: FeatureFile, findings: Findings, clusters: Sequence[Cluster]) -> None:
     """Write one row per image, in the order of the feature file; a missing number is an empty cell.
 
-    `cluster` 0 is the largest group, -1 no group. `medoid` is 1 for the most typical image of each group.
+    `cluster` 0 is the largest group, -1 no group. `medoid` is 1 for the most typical image of each group, which gives
+    the group its `cluster_name`.
     """
+    name_of = {group.cluster: group.name for group in clusters}
     grouping = findings.groups.grouping
     medoids = set(grouping.medoids_K)
     boxes: Sequence[Sequence[int]] = members.boxes or [()] * len(members)
+    numbers = findings.number_N.tolist()
     columns = zip(
         members.names,
-        findings.number_N.tolist(),
+        numbers,
         grouping.distance_N.tolist(),
         grouping.margin_N.tolist(),
         findings.outlier_N.tolist(),
         findings.map.place_N2.tolist(),
-        boxes,
+        [(*box, name_of.get(number, "")) for box, number in zip(boxes, numbers, strict=True)],
         strict=True,
     )
     rows = (
-        (name, label, *map(_short, (distance, margin)), int(row in medoids), *map(_short, (outlier, x, y)), *box)
-        for row, (name, label, distance, margin, outlier, (x, y), box) in enumerate(columns)
+        (name, label, *map(_short, (distance, margin)), int(row in medoids), *map(_short, (outlier, x, y)), *rest)
+        for row, (name, label, distance, margin, outlier, (x, y), rest) in enumerate(columns)
     )
-    write_table(path, HEADER + BOX_KEYS if members.boxes else HEADER, rows)
+    write_table(path, (*HEADER, *(BOX_KEYS if members.boxes else ()), "cluster_name"), rows)
 
 
 def read_ids(path: Path) -> dict[str, int]:

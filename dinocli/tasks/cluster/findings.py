@@ -11,6 +11,7 @@ from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.artifacts.image_coco import ImageTag
 from dinocli.data.labels import Labels
 from dinocli.quality.agreement import ari, hungarian_accuracy, nmi
+from dinocli.quality.group_names import group_names
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.image_issues import ImageIssue
 from dinocli.quality.layout import MapCoordinates
@@ -59,15 +60,10 @@ def result_of(options: ClusterOptions, members: FeatureFile, findings: Findings)
     """Return the summary; its files and seconds are filled in after writing."""
     found, same, labels = findings.groups, findings.same, findings.labels
     grouping, number_N = found.grouping, findings.number_N
-    clusters = [
-        Cluster(
-            findings.ids_K[group],
-            size,
-            members.names[medoid],
-            float(grouping.distance_N[grouping.label_N == group].mean()),
-        )
-        for group, (size, medoid) in enumerate(zip(grouping.sizes_K, grouping.medoids_K, strict=True))
-    ]
+    medoids = [members.names[row] for row in grouping.medoids_K]
+    spread = [float(grouping.distance_N[grouping.label_N == group].mean()) for group in range(len(medoids))]
+    columns = (findings.ids_K, grouping.sizes_K, medoids, group_names(medoids), spread)
+    clusters = [Cluster(*column) for column in zip(*columns, strict=True)]
     oddest = np.argsort(-findings.outlier_N, kind="stable")[:OUTLIERS].tolist()
     return ClusterResult(
         out=options.table,

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from pycocotools.coco import COCO
 
 from dinocli.errors import DataError, UsageError
-from dinocli.report import page_thumbnails
+from dinocli.report import cluster_sheet, page_thumbnails
 from dinocli.report.map_page import MapPage
 from dinocli.tasks.cluster import cluster_page, duplicate_groups
 from dinocli.tasks.cluster.cluster import cluster
@@ -50,7 +50,10 @@ def test_the_table_has_every_image_with_what_is_known_of_it(job: ClusterOptions)
     outcome = cluster(job)
     rows = read(job.table)
     assert [row["path"] for row in rows][:2] == ["./bright/00.png", "./bright/01.png"]
-    assert list(rows[0]) == ["path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y"]
+    assert list(rows[0]) == ["path", "cluster", "distance", "margin", "medoid", "outlier", "x", "y", "cluster_name"]
+    assert {(row["cluster"], row["cluster_name"]) for row in rows} == {
+        (str(group.cluster), Path(group.medoid).name) for group in outcome.clusters
+    }
     assert len(rows) == outcome.images == 20
     medoids = [row for row in rows if row["medoid"] == "1"]
     assert sorted(row["path"] for row in medoids) == sorted(group.medoid for group in outcome.clusters)
@@ -97,18 +100,29 @@ def test_issues_are_listed_and_odd_appearance_counts(job: ClusterOptions, tmp_pa
     assert [row["outlier"] for row in read(tmp_path / "plain" / "c.csv")] != with_checks
 
 
-def test_numbers_of_groups_hold_and_another_batch_is_compared(job: ClusterOptions, tmp_path: Path) -> None:
+def test_numbers_of_groups_hold_and_another_batch_is_compared(
+    job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[list[str]] = []
+
+    def sheet_png(*_: object, row_labels: list[str], **__: object) -> bytes:
+        titles.append(row_labels)
+        return b""
+
+    monkeypatch.setattr(cluster_sheet, "sheet_png", sheet_png)
     cluster(job)
     rows = read(job.table)
     other = {"0": "7", "1": "4"}
     lines = [f"{row['path']},{other[row['cluster']]}\n" for row in rows]
     (tmp_path / "earlier.csv").write_text("path,cluster\n" + "".join(lines))
     again = replace(job, ids_from=str(tmp_path / "earlier.csv"), drift=job.inputs[0], force=True)
+    again = replace(again, sheet=str(tmp_path / "sheet.png"))
     heard = Ears()
     outcome = cluster(again, heard)
     assert any(line.endswith("earlier.csv, by the names of 20 of 20 images") for line in heard.lines)
     assert [row["cluster"] for row in read(job.table)] == [other[row["cluster"]] for row in rows]
     assert sorted(group.cluster for group in outcome.clusters) == [4, 7]
+    assert titles[0] == [f"{group.cluster} · {group.name}: {group.size}" for group in outcome.clusters]
     assert outcome.drift is not None
     assert not outcome.drift["differs"]
     assert set(outcome.drift) == {"p", "differs", "features", "appearance"}
@@ -292,7 +306,8 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
     cluster(job)
     assert [image.name for image in seen[0].images] == [row["path"] for row in read(job.table)]
     assert {image.label for image in seen[0].images} == {"bright", "dark"}
-    assert seen[0].clusters == ["cluster 0", "cluster 1"]
+    medoids = {image.cluster: Path(image.name).name for image in seen[0].images if image.medoid}
+    assert seen[0].clusters == [f"{group} · {medoids[group]}" for group in (0, 1)]
     assert [(group.rows, group.exact) for group in seen[0].duplicates] == [([0, 1], True), ([10, 11], True)]
     assert (seen[0].copies, seen[0].near) == (2, 0)
     assert seen[0].method.startswith("PCA: the two directions")
