@@ -11,9 +11,12 @@ from pathlib import Path
 
 from dinocli.files import write_atomic
 from dinocli.quality.duplicates import DuplicateGroup
+from dinocli.quality.image_issues import ImageIssue
 from dinocli.report.app import app_page, template
 from dinocli.report.chart import Curve
 from dinocli.report.crosstab import crosstab
+from dinocli.report.drift_part import DriftPart
+from dinocli.report.issue_data import issue_data
 from dinocli.report.page import Cell
 from dinocli.report.page_parts import Charts, FactList, NoteList
 from dinocli.report.picture import Picture, is_near, link, source
@@ -25,7 +28,7 @@ _SCRIPTS = tuple(
     for name in (
         *("dom", "rows", "choices", "viewer"),
         *("geometry", "stamps", "plot_labels", "plot", "plot_input"),
-        *("selection", "map_gallery", "duplicates", "map_viewer", "map_page"),
+        *("selection", "map_gallery", "duplicates", "issues", "map_viewer", "map_page"),
     )
 )
 
@@ -72,7 +75,7 @@ class MapPage:
 
     Args:
         title: Title of the page and of the browser tab.
-        images: The images; duplicates and neighbours index this list.
+        images: The images; duplicates, issues and neighbours index this list.
         clusters: Names of the groups, largest first; the index selects the colour.
         clear: Whether the data has clear groups, shown beside their number if False; None: unknown.
         root: Folder that names are relative to; None if unknown: then no file is linked or listed by path.
@@ -80,6 +83,8 @@ class MapPage:
         duplicates: Groups of duplicates, largest first.
         copies: Number of files that are byte-identical copies of another one.
         near: Number of pairs of near-copies; None if there are too many.
+        issues: Dark, bright, blank, blurred and odd images.
+        drift: Result of the drift test; None without one.
         curves: Charts, such as the score of each k.
         agreement: (name, value) pairs of the agreement between groups and labels; the contingency table is counted from
             the images.
@@ -96,6 +101,8 @@ class MapPage:
     duplicates: Sequence[DuplicateGroup] = ()
     copies: int = 0
     near: int | None = 0
+    issues: Sequence[ImageIssue] = ()
+    drift: DriftPart | None = None
     curves: Sequence[Curve] = ()
     agreement: Sequence[tuple[str, Cell]] = ()
     facts: Sequence[tuple[str, Cell]] = ()
@@ -116,7 +123,7 @@ def write_map_page(path: Path, page: MapPage) -> None:
         OSError: The file cannot be written.
     """
     _check(page)
-    write_atomic(path, app_page(page.title, _body(page), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
+    write_atomic(path, app_page(page.title, _body(page, path), _data(page, path), styles=_STYLES, scripts=_SCRIPTS))
 
 
 def _check(page: MapPage) -> None:
@@ -159,6 +166,7 @@ def _data(page: MapPage, path: Path) -> dict[str, object]:
             {"images": group.rows, "identical": group.identical, "cosines": _short(group.cosines)}
             for group in page.duplicates
         ],
+        "issues": issue_data(page.issues),
     }
 
 
@@ -185,7 +193,7 @@ def _addresses(addresses: Sequence[str]) -> dict[str, object]:
     return {"prefix": shared, "rest": [address[len(shared) :] for address in addresses]}
 
 
-def _body(page: MapPage) -> str:
+def _body(page: MapPage, path: Path) -> str:
     agreement = FactList(page.agreement, "Agreement with the labels").html()
     numbers = [
         Charts(page.curves).html(),
@@ -200,6 +208,7 @@ def _body(page: MapPage) -> str:
         summary=_summary(page),
         method=html_text(page.method),
         numbers="\n".join(filter(None, numbers)),
+        drift=page.drift.html(path) if page.drift else "",
         viewer=template("web/viewer.html", tools=""),
     )
 

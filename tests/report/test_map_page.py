@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from dinocli.quality.duplicates import DuplicateGroup
+from dinocli.quality.image_issues import ImageIssue
 from dinocli.report.chart import Curve
+from dinocli.report.drift_part import DriftPart
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.picture import Picture
 from tests.report.conftest import boxes, until
@@ -81,6 +83,18 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ],
             copies=2,
             near=3,
+            issues=[
+                ImageIssue(20, "dark", 0.0812, 0.45),
+                ImageIssue(20, "odd_size", 1200.0, 384.0),
+                ImageIssue(22, "unreadable", math.nan, math.nan),
+            ],
+            drift=DriftPart(
+                "the new batch differs from the old one (p = 0.004: features 0.002)",
+                [HOSTILE, "part 1/image_05.png"],
+                [3.25, 1.5],
+                [Picture(png(COLOURS[0]), "image/png"), Picture(png(COLOURS[1]), "image/png")],
+                folder / "images",
+            ),
             curves=[Curve("Silhouette", "k", "", [2, 3, 4], {"silhouette": [0.2, 0.4, 0.3]}, mark=3)],
             agreement=[("NMI", 0.798)],
             facts=[("seed", 7), ("medoid", HOSTILE)],
@@ -431,6 +445,47 @@ def test_exact_and_near_copies_are_apart_with_the_file_to_keep(report: Path, vis
     assert page.inner_text("#viewer-more h3 >> nth=1") == "4 duplicates, the file to keep first"
 
 
+def test_issues_are_listed_by_kind(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.click("[data-tab=issues]")
+    assert page.inner_text("[data-tab=issues]") == "Issues2"
+    assert page.locator("#gallery h3").all_inner_texts() == [
+        "Unreadable: 1 image",
+        "Dark: 1 image",
+        "Odd size: 1 image",
+    ]
+    captions = ["brightness, usually 0.450", "pixels, usually 384.0"]
+    assert page.locator(".subheading").all_inner_texts() == captions
+    assert page.locator("#gallery .caption").all_inner_texts() == ["image_02.png", "0.0812", "1,200"]
+    page.fill("#search", "image_00")
+    assert page.inner_text("#count") == "1 image of 2"
+    page.click("#gallery .tile >> nth=0")
+    assert "dark, odd size" in page.inner_text("#viewer-facts")
+    page.keyboard.press("Escape")
+    page.fill("#search", "image_01")
+    assert page.inner_text("#gallery") == "No image passes the filters."
+
+
+def test_drift_shows_its_verdict_and_the_most_different_images(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    page.click("[data-tab=drift]")
+    assert page.inner_text("[data-tab=drift]") == "Drift"
+    assert "The new batch differs from the old one (p = 0.004: features 0.002)." in page.inner_text("#drift")
+    assert page.locator("#drift figcaption").all_inner_texts() == [f"3.250 · {HOSTILE}", "1.500 · part 1/image_05.png"]
+    until(page, "[...document.querySelectorAll('#drift img')].every((image) => image.naturalWidth === 24)")
+    links = page.locator("#drift a").evaluate_all("all => all.map((one) => one.getAttribute('href'))")
+    assert [unquote(address) for address in links] == [f"../images/{HOSTILE}", "../images/part 1/image_05.png"]
+    page.click("#facets button:has-text('third')")
+    assert not page.locator("#drift").is_visible()
+    assert page.locator("#gallery .tile").count() > 0
+
+
+def test_a_page_without_findings_has_no_tab_of_them(tmp_path: Path, visit: Visit) -> None:
+    write_map_page(tmp_path / "r.html", MapPage("", images(tmp_path), ["a", "b", "c"]))
+    page = visit(tmp_path / "r.html")
+    assert page.locator("[role=tab]").all_inner_texts() == ["Gallery", "Outliers", "Numbers"]
+
+
 def test_numbers_are_there(report: Path, visit: Visit) -> None:
     page = visit(report)
     page.click("[data-tab=numbers]")
@@ -445,7 +500,7 @@ def test_numbers_are_there(report: Path, visit: Visit) -> None:
 
 def test_a_phone_has_room_for_everything(report: Path, visit: Visit) -> None:
     page = visit(report, on_phone=True)
-    for tab in ("Numbers", "Duplicates", "Gallery"):
+    for tab in ("Numbers", "Duplicates", "Drift", "Gallery"):
         page.tap(f"[role=tab]:has-text('{tab}')")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert painted(page, 5) == variable(page, "--tone-0")

@@ -4,9 +4,8 @@ const COMPARED = 200; // smallest width of a tile, pixels: wide enough to compar
 const groupOf = new Map(DATA.duplicates.flatMap((group) => group.images.map((index) => [index, group])));
 
 function duplicateRows(width) {
-  const pass = new Uint8Array(SIZE);
-  for (const i of chosen) pass[i] = 1;
-  const groups = DATA.duplicates.filter(({ images }) => images.some((i) => pass[i]));
+  const pass = new Set(chosen);
+  const groups = DATA.duplicates.filter(({ images }) => images.some((index) => pass.has(index)));
   const isExact = ({ identical }) => identical.every(Boolean);
   const rows = [
     ...groupRowsOf("Exact copies", groups.filter(isExact), width),

@@ -33,13 +33,12 @@ function mark(index) {
 
 function showGallery(keepPlace) {
   const box = byId("gallery");
-  box.hidden = state.tab === "numbers";
-  byId("bar").hidden = state.tab === "numbers";
-  byId("numbers").hidden = state.tab !== "numbers";
+  for (const panel of ["gallery", "numbers", "drift"]) byId(panel).hidden = PANELS[state.tab] !== panel;
+  byId("bar").hidden = box.hidden;
   if (box.hidden) return;
   byId("order").parentElement.hidden = state.tab !== "gallery";
   const width = box.clientWidth - 2 * parseFloat(getComputedStyle(box).paddingLeft);
-  const [rows, counted] = state.tab === "duplicates" ? duplicateRows(width) : imageRows(width);
+  const [rows, counted] = ({ duplicates: duplicateRows, issues: issueRows }[state.tab] ?? imageRows)(width);
   byId("count").textContent = counted;
   const nothing = `No ${state.tab === "duplicates" ? "group" : "image"} passes the filters.`;
   gallery.set(rows.length ? rows : [headingRow(() => [nothing])], keepPlace);

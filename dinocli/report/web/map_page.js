@@ -35,7 +35,7 @@ const selection = new Selection(SIZE, selectionChanged);
 const gallery = new Rows(byId("gallery"));
 const viewer = new Viewer(describe);
 const choices = new Choices(byId("facets"), choose);
-const PANELS = { gallery: "gallery", outliers: "gallery", duplicates: "gallery", numbers: "numbers" };
+const PANELS = { gallery: "gallery", outliers: "gallery", duplicates: "gallery", issues: "gallery", drift: "drift", numbers: "numbers" };
 const tabs = new Tabs(byId("tabs"), tabTitles(), PANELS, (tab) => {
   showTab(tab);
   update();
@@ -154,7 +154,7 @@ function showFacets(sizes) {
 
 function choose(place) {
   state.value = place;
-  if (state.tab === "numbers") showTab("gallery");
+  if (PANELS[state.tab] !== "gallery") showTab("gallery");
   update();
   announce(`${place === null ? "All images" : nameOf(place)}: ${count(chosen.length, "image")}`);
 }
@@ -197,11 +197,13 @@ function showTab(tab) {
 }
 
 function tabTitles() {
-  const duplicates = ["Duplicates", make("span", { className: "size" }, DATA.duplicates.length.toLocaleString("en"))];
+  const sized = (title, size) => [title, make("span", { className: "size" }, size.toLocaleString("en"))];
   return {
     gallery: "Gallery",
     ...(DATA.outlier.some((value) => value !== null) && { outliers: "Outliers" }),
-    ...(DATA.duplicates.length && { duplicates }),
+    ...(DATA.duplicates.length && { duplicates: sized("Duplicates", DATA.duplicates.length) }),
+    ...(DATA.issues.length && { issues: sized("Issues", issuesOf.size) }),
+    ...(byId("drift").childElementCount && { drift: "Drift" }),
     numbers: "Numbers",
   };
 }
@@ -221,7 +223,7 @@ function tools() {
   });
   searchField(byId("search"), (query) => {
     state.query = query;
-    if (state.tab === "numbers") showTab("gallery");
+    if (PANELS[state.tab] !== "gallery") showTab("gallery");
     update();
     announce(count(chosen.length, "image"));
   });

@@ -2,7 +2,8 @@
 
 function open(index) {
   if (plot) hand.hover(-1);
-  const list = state.tab === "duplicates" ? DATA.duplicates.flatMap(({ images }) => images) : chosen;
+  const lists = { duplicates: [...groupOf.keys()], issues: [...issuesOf.keys()] };
+  const list = lists[state.tab] ?? chosen;
   viewer.open(index, list);
 }
 
@@ -13,6 +14,7 @@ function describe(index) {
   if (DATA.distance[index] !== null) facts.push(["Distance to the centre", figure(DATA.distance[index])]);
   if (DATA.margin[index] !== null) facts.push(["Margin to the next group", figure(DATA.margin[index])]);
   if (DATA.outlier[index] !== null) facts.push(["Outlier score, standard deviations", `${figure(DATA.outlier[index])} · rank ${oddness(index)}`]);
+  if (issuesOf.has(index)) facts.push(["Issues", issuesOf.get(index).join(", ").toLowerCase()]);
   const group = groupOf.get(index);
   const same = group ? group.images.slice(0, 12).map((other) => tileButton(other, likeness(group, other))) : [];
   const near = DATA.neighbours[index].map((other, rank) => tileButton(other, DATA.cosines[index][rank].toFixed(3)));

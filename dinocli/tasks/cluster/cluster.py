@@ -154,7 +154,7 @@ def _write(
         if options.checks:
             write_issues(new(options.beside(ISSUES)), members, findings.issues)
         if findings.drifted:
-            write_drift(new(options.beside(DRIFT)), findings.drifted.names, findings.drifted.features.score_M)
+            write_drift(new(options.beside(DRIFT)), findings.drifted.batch.names, findings.drifted.features.score_M)
         if options.select:
             write_selected(new(options.beside(SELECTED)), members, findings.selected)
         if options.link_dir and members.root:

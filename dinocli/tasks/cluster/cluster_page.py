@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.file_set import FileSet
 from dinocli.progress import ProgressReporter
-from dinocli.quality.auto_k import KScore
 from dinocli.quality.grouping import NO_CLUSTER
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
-from dinocli.report.chart import Curve
+from dinocli.report.drift_part import drift_part
+from dinocli.report.k_curve import k_curves
 from dinocli.report.map_page import MapImage, MapPage, write_map_page
 from dinocli.report.page_thumbnails import page_thumbnails
 from dinocli.report.picture import Picture
@@ -53,6 +54,7 @@ def write_page(
     neighbours = _neighbours(members, rows, reporter)
     thumbnails = page_thumbnails(members, rows, thumbnail_folder(path), files, reporter)
     images = _images(members, findings, rows, thumbnails, neighbours)
+    drifted = findings.drifted
     index_of = {row: index for index, row in enumerate(rows)}
     groups = [group for group in findings.same.groups if index_of.keys() >= {*group.rows}]
     page = MapPage(
@@ -65,7 +67,9 @@ def write_page(
         duplicates=[group._replace(rows=[index_of[row] for row in group.rows]) for group in groups],
         copies=outcome.copies,
         near=outcome.duplicates,
-        curves=_curves(outcome.curve, len(outcome.clusters)),
+        issues=[replace(issue, row=index_of[issue.row]) for issue in findings.issues if issue.row in index_of],
+        drift=drift_part(drifted.verdict, drifted.batch, drifted.features.score_M) if drifted else None,
+        curves=k_curves(outcome.curve, len(outcome.clusters)),
         agreement=[
             (f"{name}, {column}", value)
             for column, scores in outcome.agreement.items()
@@ -132,18 +136,6 @@ def _images(
         )
         for row, thumbnail, near in zip(rows, thumbnails, neighbours, strict=True)
     ]
-
-
-def _curves(curve: Sequence[KScore], k: int) -> list[Curve]:
-    if not curve:
-        return []
-    series = {
-        "score": [point.score for point in curve],
-        "stability": [point.stability for point in curve],
-        "silhouette": [point.silhouette for point in curve],
-        "silhouette of structureless points": [point.cloud_silhouette for point in curve],
-    }
-    return [Curve("How many groups?", "k", "", [point.k for point in curve], series, mark=k)]
 
 
 def _notes(outcome: ClusterResult, shown: int, groups: int) -> list[str]:

@@ -22,12 +22,12 @@ class DriftedBatch(NamedTuple):
     """Comparison of another batch with the clustered images.
 
     Args:
-        names: Image names of the other batch.
-        features: Test on features; its scores follow `names`.
+        batch: The other batch.
+        features: Test on features, with a score of each image of the batch.
         appearance: Test on brightness, colour and sharpness; None if the images are not available.
     """
 
-    names: list[str]
+    batch: FeatureFile
     features: Drift
     appearance: Drift | None
 
@@ -36,6 +36,12 @@ class DriftedBatch(NamedTuple):
         """Return the p-value of all tests, Bonferroni-corrected."""
         p_values = [self.features.p, *([self.appearance.p] if self.appearance else [])]
         return min(1.0, len(p_values) * min(p_values))
+
+    @property
+    def verdict(self) -> str:
+        outcome = "differs from the old one" if self.p < LEVEL else "shows no difference from the old one"
+        appearance = f", appearance {self.appearance.p:.3f}" if self.appearance else ""
+        return f"the new batch {outcome} (p = {self.p:.3f}: features {self.features.p:.3f}{appearance})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data without the image names."""
@@ -77,10 +83,8 @@ def drift_of(
         seed: Random seed of samples and permutations.
     """
     features = drift(members.pooled_ND, batch.pooled_ND, seed=seed)  # pooled features are not fitted to either batch
-    result = DriftedBatch(batch.names, features, _appearance(batch, statistics, reporter, seed))
-    outcome = "differs from the old one" if result.p < LEVEL else "shows no difference from the old one"
-    appearance = f", appearance {result.appearance.p:.3f}" if result.appearance else ""
-    reporter.line(f"drift: the new batch {outcome} (p = {result.p:.3f}: features {features.p:.3f}{appearance})")
+    result = DriftedBatch(batch, features, _appearance(batch, statistics, reporter, seed))
+    reporter.line(f"drift: {result.verdict}")
     return result
 
 

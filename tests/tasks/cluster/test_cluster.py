@@ -299,6 +299,24 @@ def test_rows_that_are_not_finite_are_left_out(job: ClusterOptions) -> None:
     assert "1 of 20 rows" in ear.warnings[0]
 
 
+def test_the_page_shows_issues_and_drift(job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[MapPage] = []
+    monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
+    Image.new("L", (32, 24), 90).save(tmp_path / "images" / "bright" / "05.png")
+    cluster(replace(job, report="", drift=job.inputs[0]))
+    assert [(issue.row, issue.kind) for issue in seen[0].issues] == [(5, "blank")]
+    drift, table = seen[0].drift, read(job.table.with_name("drift.csv"))
+    assert drift is not None
+    assert drift.verdict.startswith("the new batch shows no difference from the old one (p = 1.000: features ")
+    assert list(drift.names) == [row["path"] for row in table]
+    assert drift.scores == pytest.approx([float(row["score"]) for row in table], abs=1e-4)
+    assert len(drift.pictures) == 20
+    shutil.rmtree(tmp_path / "images")
+    cluster(replace(job, report=str(tmp_path / "gone.html"), drift=job.inputs[0], force=True))
+    assert seen[1].drift is not None
+    assert (len(seen[1].drift.names), len(seen[1].drift.pictures)) == (20, 0)
+
+
 def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[MapPage] = []
     monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))

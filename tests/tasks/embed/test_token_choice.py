@@ -112,7 +112,7 @@ def test_folders_fitted_apart_do_not_compare(home: Path) -> None:
     with pytest.raises(WeightsError, match="different images to fit rare patches to"):
         open_batch(home / "new.npy", members, ProgressReporter())
     batch = open_batch(home / "like.npy", members, ProgressReporter())
-    assert drift_of(batch, members, [], ProgressReporter()).names[-1] == "./008.png"
+    assert drift_of(batch, members, [], ProgressReporter()).batch.names[-1] == "./008.png"
 
 
 def test_a_new_image_is_searched_with_the_fit_of_the_file(home: Path) -> None:
