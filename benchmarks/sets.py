@@ -31,7 +31,7 @@ import random
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,21 +112,27 @@ def cells(source: Path, images: Path) -> None:
 
 
 def tiles(source: Path, images: Path) -> None:
-    """Copy all images; consecutive frames whose exposure numbers rise are one tile."""
+    """Copy all images, with the number of their tile."""
+    rows: list[tuple[str, str, str]] = []
+    for tile, label, path in tile_frames(source):
+        (images / label).mkdir(exist_ok=True)
+        shutil.copy2(path, images / label / path.name)
+        rows.append((f"{label}/{path.name}", label, str(tile)))
+    write_labels(images, ("path", "label", "tile"), rows)
+
+
+def tile_frames(source: Path) -> Iterator[tuple[int, str, Path]]:
+    """Yield tile, class and path of all images; consecutive frames whose exposure numbers rise are one tile."""
     frames = []
     for folder in class_folders(source):
         for path in sorted((folder / "Imgs").glob("*.jpg")):
             exposure, number = re.findall(r"\d+", path.stem)[:2]
             frames.append((int(number), int(exposure), folder.name.removeprefix("MT_"), path))
-    rows: list[tuple[str, str, str]] = []
     tile, last = 0, 0
     for _, exposure, label, path in sorted(frames):
         tile += exposure <= last
         last = exposure
-        (images / label).mkdir(exist_ok=True)
-        shutil.copy2(path, images / label / path.name)
-        rows.append((f"{label}/{path.name}", label, str(tile)))
-    write_labels(images, ("path", "label", "tile"), rows)
+        yield tile, label, path
 
 
 def boards(source: Path, images: Path) -> None:
