@@ -4,25 +4,17 @@
 
 FOLDER contains `test/` (images; good ones in `test/good`), `truth/` (masks with the names of the images) and optionally
 `reference/` (good images that are not in `test`). Features of every image are cached, finished rows are saved in --out.
-Masks are compared at image resolution, without the edge-aware filter (`--no-refine`). Sources of the real sets:
-
-    ball screws        github.com/2Obe/BSData; CC BY-SA 4.0
-    magnetic tiles     github.com/abin24/Magnetic-tile-defect-datasets.; no licence stated
-    asphalt            github.com/JeromeWynne/CrackForest-dataset, label 2 (crack) of its masks; non-commercial research
-    asphalt quarters   the same images cut into quarters; good ones have no label above 1
-    printed circuits   github.com/tangsanli5201/DeepPCB, group 12100: good ones are templates, masks are the pixels in
-                       boxes where an image differs from its template; MIT
-    steel              github.com/DHW-Master/NEU_Seg, images with one kind of defect; no licence stated
-    glass              github.com/174ww/GLASS-Anomaly-datasets, its folder `good` as references; no licence stated
-    masonry            github.com/dimitrisdais/crack_detection_CNN_masonry; no licence stated
+Masks are compared at image resolution, without the edge-aware filter (`--no-refine`). `mask_sets.py` makes the sets.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +37,19 @@ from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.segment_options import SIZE
 
 Grids = list[tuple[FeatureGrid, PatchGeometry]]
+PlacedMap = tuple[NDArray[np.float32], PatchGeometry]
+Scores = Sequence[float]
+
+BINS = 4000
+"""Number of thresholds that are tried for the best one."""
+
+
+class Judged(NamedTuple):
+    """Result of an image: anomaly map and mask at full size, and the score of the image."""
+
+    soft_HW: NDArray[np.float32]
+    marked_HW: NDArray[np.bool_]
+    score: float
 
 
 def main() -> None:
@@ -81,27 +86,64 @@ def measure(asked: argparse.Namespace, name: str, folder: Path, *, reference: bo
     chosen = fitted_to(asked, name, folder / ("reference" if reference else "test"), reference=reference)
     fitted, parameters = chosen.fitted, {**chosen.facts, **chosen.fitted.parameters}
     images, grids = features(asked, name, folder / "test", fitted.features)
+
+    def judged() -> Iterator[Judged]:
+        for grid, geometry in grids:
+            maps = fitted.apply(grid)
+            rows = slice(0, geometry.source[0])
+            soft_HW = geometry.upsampled(maps.saliency()[None], rows)[0]
+            marked_HW = geometry.upsampled(maps.soft_Khw, rows)[0] > maps.threshold
+            yield Judged(soft_HW, marked_HW & (not maps.empty_reason), maps.score)
+
+    scores = scored(folder, images, judged())
+    return {"parameters": parameters, **scores, "cpu_seconds": round(time.process_time() - begin, 1)}
+
+
+def scored(folder: Path, images: ImageList, judged: Iterable[Judged]) -> dict[str, object]:
+    """Score the results for the images of a test folder against its masks."""
     truth, scorer = GroundTruth(str(folder / "truth"), images), MaskScorer()
     dice = []
-    for grid, geometry in grids:
-        maps = fitted.apply(grid)
-        rows = slice(0, geometry.source[0])
-        soft_HW = geometry.upsampled(maps.saliency()[None], rows)[0]
-        labels_HW = (geometry.upsampled(maps.soft_Khw, rows)[0] > maps.threshold).astype(np.uint16)
-        labels_HW *= not maps.empty_reason
-        truth_HW = truth.read(images.names[grid.image], geometry.source)
-        found = scorer.add(truth_HW, labels_HW, soft_HW, dense=False)
-        scorer.add_image(maps.score, defective=bool(truth_HW.any()), flagged=bool(labels_HW.any()))
+    for name, one in zip(images.names, judged, strict=True):
+        truth_HW = truth.read(name, one.soft_HW.shape)
+        found = scorer.add(truth_HW, one.marked_HW.astype(np.uint16), one.soft_HW, dense=False)
+        scorer.add_image(one.score, defective=bool(truth_HW.any()), flagged=bool(one.marked_HW.any()))
         dice += [found["truth_dice"]] if truth_HW.any() else []
     scores = {key: [round(float(part), 4) for part in one] for key, one in scorer.scores().items()}
     return {
-        "images": len(grids),
-        "parameters": parameters,
+        "images": len(images),
         "mean Dice of defective images": round(float(np.mean(dice)), 4),
         **scores,
         "confusion": scorer.confusion(),
-        "cpu_seconds": round(time.process_time() - begin, 1),
     }
+
+
+def scored_at_best(folder: Path, images: ImageList, maps: Sequence[PlacedMap], score_N: Scores) -> dict[str, object]:
+    """Score maps at the threshold with the highest Dice of all pixels, which only the true masks tell.
+
+    Args:
+        folder: With `test` and `truth`.
+        images: Of `test`.
+        maps: Anomaly map of each image, with its geometry.
+        score_N: Anomaly score of each image.
+    """
+    truth = GroundTruth(str(folder / "truth"), images)
+    edges = np.linspace(min(map_hw.min() for map_hw, _ in maps), max(map_hw.max() for map_hw, _ in maps), BINS + 1)
+    counts_2B = np.zeros((2, BINS))
+
+    def full_size() -> Iterator[NDArray[np.float32]]:
+        for map_hw, geometry in maps:
+            yield geometry.upsampled(map_hw[None], slice(0, geometry.source[0]))[0]
+
+    for name, soft_HW in zip(images.names, full_size(), strict=True):
+        defective_HW = truth.read(name, soft_HW.shape) > 0
+        counts_2B += [np.histogram(soft_HW[part_HW], edges)[0] for part_HW in (defective_HW, ~defective_HW)]
+    hit_B, wrong_B = counts_2B[:, ::-1].cumsum(axis=1)[:, ::-1]
+    threshold = edges[(2 * hit_B / (hit_B + wrong_B + hit_B[0])).argmax()]
+    return scored(
+        folder,
+        images,
+        (Judged(soft_HW, soft_HW > threshold, score) for soft_HW, score in zip(full_size(), score_N, strict=True)),
+    )
 
 
 def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: bool) -> FittedFeatures:
