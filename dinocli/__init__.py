@@ -1,10 +1,10 @@
 """Continue DINO training on your own images, then embed, cluster, search and segment them.
 
 Each command is one function: `train`, `embed`, `cluster`, `classify`, `segment`, `search`, `evaluate` and `export` take
-an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths, `load_like` the one that made a feature file.
-`MultiCropViews` creates the augmented views of a recipe for another training loop. Nothing is printed: warnings and
-findings go to the logger `dinocli`, or to a `ProgressReporter` given as second argument. Names are imported on first
-use (PEP 562), so `import dinocli` does not import torch.
+an options object (`TrainOptions`, `EmbedOptions`, ...). `load` returns a model that embeds arrays, images and paths;
+`load_like` the one that made a feature file. `MultiCropViews` creates the augmented views of a recipe for another
+training loop. Nothing is printed: warnings and findings go to the logger `dinocli`, or to a `ProgressReporter` given as
+second argument. Names are imported on first use (PEP 562), so `import dinocli` does not import torch.
 
 Example:
     >>> import dinocli

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from dinocli.data.image_list import ImageList
+from dinocli.engine.square_resize import squares
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
+from dinocli.quality.cosine import mean_cosine
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.method import FeatureGrid, FeatureKind
 from dinocli.segmentation.reference_copies import ReferenceCopies
@@ -67,6 +70,16 @@ class Sample:
         drawn = np.random.default_rng(self.seed).permutation(self.rows)[:count].tolist()
         read = self.extraction.reader.read_images(self.images, drawn, self.threads)
         return [self._numbered(picture) for picture in read if isinstance(picture, SegmentImage)]
+
+    @torch.inference_mode()
+    def similarity(self, count: int) -> float:
+        """Return the mean cosine between the pooled features of two images, of at most `count` images of the sample."""
+        device, preprocess = self.extraction.device, self.extraction.preprocess
+        backbone, canvases = self.extraction.backbone, [picture.canvas_CHW for picture in self.pictures(count)]
+        pooled = [backbone(squares([canvas], preprocess, device))[0].float().cpu().numpy() for canvas in canvases]
+        if (images := len(pooled)) < 2:
+            return 0.0
+        return (mean_cosine(np.stack(pooled)) * images - 1) / (images - 1)  # without that of an image and itself
 
     def _numbered(self, picture: SegmentImage) -> SegmentImage:
         """Replace the index of a reference image by its number, see `ReferenceCopies`."""

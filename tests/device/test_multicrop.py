@@ -135,6 +135,7 @@ def test_deep_pixels_keep_full_precision(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The distutils package:DeprecationWarning")  # imported by torch's compiler
 def test_compiled_views_are_the_same_and_as_few_kernels_as_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """By torch's compiler for the CPU, which fuses as the one for GPUs does; a loop is a kernel there."""
     import torch._inductor.metrics as metrics

@@ -1,3 +1,8 @@
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -64,22 +69,39 @@ def _grids(count: int, objects: int) -> list[FeatureGrid]:
     return grids
 
 
+def _sample(backbone: Backbone, grids: list[FeatureGrid], cosine: float) -> Any:
+    def of_kind(feature_kind: FeatureKind) -> list[FeatureGrid]:
+        assert feature_kind == FeatureKind.KEYS
+        return grids
+
+    extraction = SimpleNamespace(backbone=backbone)
+    return SimpleNamespace(grids=of_kind, similarity=lambda count: cosine, extraction=extraction)
+
+
 @pytest.mark.parametrize(("objects", "name"), [(7, "tokencut"), (4, "anomaly"), (0, "anomaly")])
 def test_objects_in_most_images_make_a_folder_of_objects(convnet: Backbone, objects: int, name: str) -> None:
-    asked: list[FeatureKind] = []
-
-    def sample(feature_kind: FeatureKind) -> list[FeatureGrid]:
-        asked.append(feature_kind)
-        return _grids(8, objects)
-
-    found, why = pick_method(convnet, sample)
+    found, why = pick_method(_sample(convnet, _grids(8, objects), 0.5))
     assert found == name
     assert f"in {objects} of 8 images" in why
-    assert asked == [FeatureKind.KEYS]
+
+
+def test_images_of_one_part_are_compared_whatever_stands_out(convnet: Backbone) -> None:
+    found, why = pick_method(_sample(convnet, _grids(8, 8), 0.9))
+    assert (found, "mean cosine 0.90" in why) == ("anomaly", True)
+    assert pick_method(_sample(convnet, _grids(8, 8), 0.6), similarity_change=-0.3)[0] == "anomaly", "adapted weights"
+
+
+def test_images_of_many_things_are_tried_as_tokencut_will_cut_them(convnet: Backbone) -> None:
+    """Of a convnet with the deepest map, which shows an object on any surface, also where there is none."""
+    objects = [grid.values_hwD[::2, ::2] for grid in _grids(8, 8)]
+    grids = [replace(grid, deep=partial(np.array, deep)) for grid, deep in zip(_grids(8, 0), objects, strict=True)]
+    assert pick_method(_sample(convnet, grids, 0.3))[0] == "tokencut"
+    assert pick_method(_sample(convnet, grids, 0.5))[0] == "anomaly"
+    assert pick_method(_sample(convnet, _grids(8, 0), 0.3))[0] == "anomaly"
 
 
 def test_one_image_alone_is_cut(convnet: Backbone) -> None:
-    assert pick_method(convnet, lambda feature_kind: _grids(1, 0))[0] == "tokencut"
+    assert pick_method(_sample(convnet, _grids(1, 0), 0.5))[0] == "tokencut"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -167,7 +167,7 @@ class FreshMaps:
         elif name == "auto" and options.tile:
             name, reason = "anomaly", "tiles show surfaces, not whole objects"
         elif name == "auto":
-            name, reason = pick_method(backbone, sample.grids)
+            name, reason = pick_method(sample, self.context.info.similarity_change)
         check_method(name, options.options_of_methods)  # again, now that `auto` is resolved
         given, reference = options.method_options, bool(options.reference)
         return make_method(name, given, backbone, reference=reference, seed=options.seed), MethodUsed(name, reason)

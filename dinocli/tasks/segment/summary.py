@@ -43,7 +43,8 @@ OTHERS = {
 
 SMALLER = (
     "If you see a defect, move the slider Threshold to the left; --from FOLDER --threshold VALUE --out NEW writes the "
-    "masks it shows. --reference GOOD, a folder of good images, or a larger --size find smaller defects."
+    "masks it shows. --reference GOOD, a folder of good images, or a larger --size find smaller defects. For "
+    "objects in photographs use --method tokencut."
 )
 """Advice if the anomaly method finds nothing."""
 
