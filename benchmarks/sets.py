@@ -21,7 +21,9 @@ and, on which no default was chosen until 2026-11-30:
     insects  ants and bees, github.com/zhangtao7750/syn; no licence stated
     pets     cats and dogs, github.com/karemsaeed21/cat_vs_dog_classification_CNN; 300 a class; no licence stated
     waste    TrashNet, resized, github.com/congduytran12/Trash-Classification-; 130 a class; MIT
+    tiny     Tiny ImageNet, 64 px, github.com/seshuad/IMagenet; 40 images of each of 26 classes; research use
 
+`--side N` resizes the shorter side to N pixels, `--grey` removes the colour; the folder is then `OUT/NAME-N-grey`.
 A subset is the beginning of `random.Random(0).shuffle` of the sorted names of a class.
 """
 
@@ -46,11 +48,29 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(SETS))
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--side", type=int, default=0)
+    parser.add_argument("--grey", action="store_true")
     args = parser.parse_args()
-    images = args.out / args.name
+    images = args.out / "-".join(
+        [args.name, *([str(args.side)] if args.side else []), *(["grey"] if args.grey else [])]
+    )
     images.mkdir(parents=True)
     SETS[args.name](args.source, images)
+    if args.side or args.grey:
+        for path in [path for path in images.rglob("*") if path.is_file()]:
+            change(path, args.side, grey=args.grey)
     print(f"{images}: {sum(path.is_file() for path in images.rglob('*'))} images")
+
+
+def change(path: Path, side: int, *, grey: bool) -> None:
+    """Replace an image by a smaller or grey one, a PNG."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    if side:
+        scale = side / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    path.unlink()
+    (image.convert("L") if grey else image).save(path.with_suffix(".png"))
 
 
 def steel(source: Path, images: Path) -> None:
@@ -98,6 +118,14 @@ def pets(source: Path, images: Path) -> None:
 
 def waste(source: Path, images: Path) -> None:
     copy_classes(class_folders(source / "dataset-resized"), images, 130)
+
+
+def tiny(source: Path, images: Path) -> None:
+    folders = shuffled((source / "tiny-imagenet-200" / "train").iterdir())[:26]
+    for folder in folders:
+        (images / folder.name).mkdir()
+        for name in shuffled(names(folder / "images"))[:40]:
+            shutil.copy(folder / "images" / name, images / folder.name / name)
 
 
 def cells(source: Path, images: Path) -> None:
@@ -191,7 +219,7 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     function.__name__: function
     for function in (
         *(steel, xray, cells, tiles, boards, blood, aerial, photos),
-        *(flowers, textures, insects, pets, waste),
+        *(flowers, textures, insects, pets, waste, tiny),
     )
 }
 

@@ -362,7 +362,7 @@ def test_a_better_score_on_images_like_those_of_the_start_weights_keeps_the_star
     verdict = select_module._checked_domain(context, probe, better)  # type: ignore[arg-type]
     assert verdict.keep == keep
     assert verdict.outcome == ("no different" if keep == "start" else "better")
-    assert ("variances differ by 22 % (limit 42 %)" in verdict.reason) == (keep == "start")
+    assert ("variances differ by 22 % (limit 38 %)" in verdict.reason) == (keep == "start")
     if keep == "start":
         (advice,) = next_steps(verdict, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(30, 0.9))
         assert advice.startswith("The trained weights are in adapted/. Label a few images")
