@@ -57,6 +57,9 @@ def main() -> None:
     parser.add_argument("--set", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "LABELS"))
     parser.add_argument("--weights", default="")
     parser.add_argument("--model", default="", help="timm name, needed with a bare state dict")
+    parser.add_argument(
+        "--size", type=int, default=0, help="side of the images, pixels; that of the weights by default"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the cached maps and the results")
     parser.add_argument("--only", nargs="*", default=[], help="ways to measure, all by default")
     args = parser.parse_args()
@@ -83,6 +86,7 @@ def cache(args: argparse.Namespace, name: str, images: str, labels: str) -> None
         tokens="pooled",
         weights=args.weights,
         model=args.model,
+        size=args.size,
         device="cpu",
         precision="fp32",
     )
@@ -153,8 +157,16 @@ class Set:
         ratio = similarity / (1 - similarity) * (1 - centre) / centre
         return self.of_share(min(0.999, 1 / (1 + ratio**-sharpness)))
 
+    def varied(self, order: int = ORDER, *, smooth: bool = False) -> Tensor:
+        """Compute `pooled+rare` with the distance to another neighbour, or with rarity averaged over 3 x 3 patches."""
+        share = self.product("pooled+rare")[0].share
+        pooled_ND, rare_NP = F.normalize(self.pooled, dim=1), self.parts(TEMPERATURE, order=order, smooth=smooth)[0]
+        return self.whitened(torch.cat([math.sqrt(1 - share) * pooled_ND, math.sqrt(share) * rare_NP], 1))
+
     @functools.cache  # noqa: B019
-    def parts(self, temperature: float, *, split: bool = False) -> list[Tensor]:
+    def parts(
+        self, temperature: float, *, split: bool = False, order: int = ORDER, smooth: bool = False
+    ) -> list[Tensor]:
         """Return both rarity-weighted means, L2-normalised and concatenated, of each image or its four quadrants."""
         builders = {name: BankBuilder() for name in MAPS}
         for rows, maps in self.blocks(self.sample):
@@ -165,7 +177,9 @@ class Set:
         for rows, maps in self.blocks(np.arange(len(self.names))):
             pieces: list[list[Tensor]] = []
             for name in MAPS:
-                rarity_Bhw = banks[name].rarity(maps[name], torch.from_numpy(rows))
+                rarity_Bhw = banks[name].rarity(maps[name], torch.from_numpy(rows), order)
+                if smooth:
+                    rarity_Bhw = F.avg_pool2d(rarity_Bhw[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
                 whole = torch.cat([maps[name], rarity_Bhw[:, None]], 1)
                 for place, piece in enumerate(quarters(whole) if split else [whole]):
                     weight = banks[name].weights(piece[:, -1], temperature)
@@ -245,6 +259,8 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "pooled+rare, whole mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1),
     "pooled+rare, floor 0.04": lambda found: found.whitened(found.joined("pooled+rare"), 0.04),
     "pooled+rare, floor 0.08": lambda found: found.whitened(found.joined("pooled+rare"), 0.08),
+    **{f"pooled+rare, neighbour {k}": methodcaller("varied", k) for k in (1, 2, 5, 9)},
+    "pooled+rare, smoothed": methodcaller("varied", smooth=True),
     "pooled+rare, bank of the same place, 1 cell": lambda found: found.near(1),
     "pooled+rare, bank of the same place, 2 cells": lambda found: found.near(2),
     **{
