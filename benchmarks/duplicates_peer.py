@@ -1,6 +1,7 @@
 """fastdup on the folders that `duplicates.py` planted: copies found, false pairs, odd images.
 
-    SENTRY_OPT_OUT=1 peer/bin/python benchmarks/duplicates_peer.py --work runs/planted --scratch D --seeds 0 2 3
+    export SENTRY_OPT_OUT=1
+    peer/bin/python benchmarks/duplicates_peer.py --work runs/planted/photographs --scratch D --seeds 0 2 3
 
 Runs in an environment with fastdup (`pip install fastdup`), without torch, and imports nothing of dinocli; the table of
 docs/results.md also has the figures of `duplicates.json`. Pairs are counted from a cosine of 0.9, fastdup's default for
@@ -90,17 +91,17 @@ def section(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], peer: str)
 def main() -> None:
     """Parse, measure each seed, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="what `duplicates.py` was given")
+    parser.add_argument("--work", type=Path, required=True, help="folder of one set of `duplicates.py`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one planted folder each")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for what fastdup writes")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/duplicates_fastdup.json"))
     options = parser.parse_args()
     runs = [measure(options.work / f"seed{seed}", options.scratch / f"seed{seed}", seed) for seed in options.seeds]
-    ours = json.loads(OURS.read_text("utf-8"))["runs"]
+    ours = json.loads(OURS.read_text("utf-8"))["sets"][options.work.name]
     found = {
         "date": time.strftime("%Y-%m-%d"),
         "hardware": "two shared CPU cores",
-        "command": "python benchmarks/duplicates_peer.py --work runs/planted --scratch D --seeds 0 2 3",
+        "command": "python benchmarks/duplicates_peer.py --work runs/planted/photographs --scratch D --seeds 0 2 3",
         "log": "fastdup on the planted copies and odd images",
         "section": section(ours, runs, version("fastdup")),
         "runs": runs,

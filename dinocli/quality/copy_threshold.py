@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BORDERLINE, CLEAR, FAR = 2.5, 5.0, 10.0
-"""Standard deviations above the bulk of cosines: lower limit of a candidate pair, of a clear one, of a certain one."""
+MUTUAL, BORDERLINE, CLEAR, FAR = 1.0, 3.0, 5.0, 10.0
+"""Standard deviations above the bulk of cosines: lower limit of a candidate pair of mutual nearest neighbours, of any
+candidate pair, of a clear one, of a certain one."""
 
 _MIN_PIXEL_SIMILARITY = ((BORDERLINE, 0.9), (CLEAR, 0.6), (FAR, 0.4))  # deviations above the bulk -> similarity
 _UNRELATED_QUANTILE, _UNRELATED_MARGIN = 0.95, 0.25

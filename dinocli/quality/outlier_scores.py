@@ -1,10 +1,9 @@
-"""Outlier scores of images: k-NN distance in whitened features, combined with the distance of image statistics.
+"""Outlier scores of images: k-NN distance of features, combined with the distance of image statistics.
 
-In hundreds of dimensions all neighbours are about equally far, and a network maps unfamiliar images near the mean
-feature. So the k-NN distance is measured in the few leading principal directions of the folder, whitened, and combined
-with the Mahalanobis distance of the image statistics.
+Whitened leading directions find fewer odd images: those of another domain depart from the folder in directions of small
+variance. The statistics count half, since a folder may be of mixed light.
 
-Shapes: N images, D width, P directions, S sampled images, T statistics.
+Shapes: N images, D width, R rows of a block, S sampled images, T statistics.
 """
 
 import warnings
@@ -15,35 +14,32 @@ from sklearn.covariance import MinCovDet
 
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics, robust_scores
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.whitening import fit_projection
 
-DIRECTIONS, NEIGHBOURS, NEIGHBOUR_ROWS = 8, 10, 4096
-"""Principal directions, neighbours, and maximum number of images among which neighbours are searched."""
+NEIGHBOURS, NEIGHBOUR_ROWS = 10, 4096
+"""Neighbours, and maximum number of images among which they are searched."""
+
+_WEIGHTS = (1.0, 0.5)  # of features and of image statistics
 
 _FIT_ROWS, _CLIP, _JITTER = 2000, 6.0, 0.05  # images of the covariance fit, robust deviations, noise in deviations
 
 
 def feature_distance(rows: NormalizedFeatures, *, seed: int = 0) -> NDArray[np.float64]:
-    """Return the mean squared distance of each image to its 10 nearest neighbours, whitened, (N,).
+    """Return the mean squared distance of each image to its 10 nearest neighbours, (N,), 0 to 4.
 
     Args:
         rows: Features of the images, without a projection.
         seed: Seed of the sample of neighbours, used for more than 4,096 images.
 
-    Source: Ramaswamy et al. 2000 (outliers by k-NN distance). Departs: whitened.
+    Source: Ramaswamy et al. 2000 (outliers by k-NN distance); here of L2-normalised features.
     """
     if len(rows) < 3:
         return np.ones(len(rows))
-    projection = fit_projection(rows, DIRECTIONS, seed=seed)
     chosen_S = rows.sample(NEIGHBOUR_ROWS, seed)
-    sampled_SP = projection(rows.take(chosen_S))
-    spread_P = np.maximum(sampled_SP.std(axis=0), 1e-6)
-    sampled_SP = sampled_SP / spread_P
+    sampled_SD = rows.take(chosen_S)
     count = min(NEIGHBOURS, len(chosen_S) - 1)
 
     def neighbour_distance(part: slice, units_RD: NDArray[np.float32]) -> NDArray[np.float64]:
-        white_RP = projection(units_RD) / spread_P
-        squared_RS = (white_RP**2).sum(1)[:, None] - 2 * white_RP @ sampled_SP.T + (sampled_SP**2).sum(1)
+        squared_RS = 2 - 2 * units_RD @ sampled_SD.T
         own_S = (chosen_S >= part.start) & (chosen_S < part.stop)
         squared_RS[chosen_S[own_S] - part.start, np.flatnonzero(own_S)] = np.inf
         squared_RS.partition(count - 1, axis=1)
@@ -76,7 +72,10 @@ def appearance_distance(statistics_N: list[ImageStatistics], *, seed: int = 0) -
 
 
 def joined_outlier_score(*distances: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Combine distances to one outlier score, (N,): mean of the standardised log distances; 0 is the median."""
+    """Combine distances of features and of statistics to one outlier score, (N,); 0 is the median.
+
+    The score is the weighted mean of the standardised log distances.
+    """
     logs = [np.log(np.maximum(distance_N, 1e-12)) for distance_N in distances]
     scores = [(log_N - np.median(log_N)) / max(float(log_N.std()), 1e-9) for log_N in logs]
-    return np.asarray(np.mean(scores, axis=0), np.float32)
+    return np.asarray(np.average(scores, axis=0, weights=_WEIGHTS[: len(scores)]), np.float32)

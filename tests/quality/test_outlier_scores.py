@@ -7,23 +7,29 @@ from dinocli.quality.outlier_scores import appearance_distance, feature_distance
 from tests.quality.test_image_issues import ODD, photo
 
 
-def test_distance_to_the_nearest_in_whitened_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distance_to_the_nearest_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute the result by a reference loop, with blocks and samples smaller than the number of rows."""
     monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 16)
     random = np.random.default_rng(0)
     points = random.normal(size=(60, 12)) * np.linspace(3, 0.1, 12) + 5
     points[7] += 20 * np.eye(12)[11]
     units = points / np.linalg.norm(points, axis=1, keepdims=True)
-    centred = units - units.mean(axis=0)
-    white = centred @ np.linalg.svd(centred, full_matrices=False)[2][:8].T
-    white /= white.std(axis=0)
     slow = [
-        np.mean(sorted(((white[row] - other) ** 2).sum() for place, other in enumerate(white) if place != row)[:10])
+        np.mean(sorted(((units[row] - other) ** 2).sum() for place, other in enumerate(units) if place != row)[:10])
         for row in range(60)
     ]
     found = feature_distance(NormalizedFeatures(points.astype(np.float32)))
     np.testing.assert_allclose(found, slow, rtol=1e-3)
     assert found.argmax() == 7
+
+
+def test_few_images_of_another_domain_are_odd() -> None:
+    """Their direction is not one of the leading ones, which tell 20 kinds of usual images apart."""
+    kind_N = np.arange(300) % 20
+    kind_N[:5] = 30
+    points = 3 * np.eye(64)[kind_N] + np.random.default_rng(0).normal(0, 0.3, (300, 64))
+    found = feature_distance(NormalizedFeatures(points.astype(np.float32)))
+    assert set(np.argsort(-found)[:5].tolist()) == set(range(5))
 
 
 def test_unusual_images_are_far_from_usual_ones() -> None:
@@ -32,7 +38,7 @@ def test_unusual_images_are_far_from_usual_ones() -> None:
     assert set(np.argsort(-distance)[:5].tolist()) == set(range(80, 85))
 
 
-def test_both_distances_count() -> None:
+def test_both_distances_count_features_twice_as_much() -> None:
     random = np.random.default_rng(0)
     one, other = np.exp(random.normal(size=(2, 100)))
     one[3], other[3] = 40, 40
@@ -40,6 +46,9 @@ def test_both_distances_count() -> None:
     assert score.argmax() == 3
     assert abs(np.median(score)) < 0.3
     np.testing.assert_allclose(joined_outlier_score(np.ones(4)), 0)
+    spread = np.exp([-1.0, 0, 0, 1])
+    alone = joined_outlier_score(spread)
+    np.testing.assert_allclose(joined_outlier_score(spread, np.ones(4)), 2 / 3 * alone, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -16,7 +16,7 @@ from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.aligned_similarity import aligned_similarity, structure
-from dinocli.quality.copy_threshold import BORDERLINE, CLEAR, CopyThreshold, copy_threshold
+from dinocli.quality.copy_threshold import CLEAR, MUTUAL, CopyThreshold, copy_threshold
 from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates, outlying_pairs
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
@@ -78,7 +78,7 @@ def find_same(
     is_copy_N = np.zeros(len(members), bool)
     is_copy_N[[pair.second for pair in exact]] = True
     bulk = _bulk(members, np.flatnonzero(~is_copy_N), seed) if threshold == AUTO_DUPLICATES else None
-    least = min(bulk.cosine(BORDERLINE), _MIN_MUTUAL_COSINE) if bulk else threshold
+    least = min(bulk.cosine(MUTUAL), _MIN_MUTUAL_COSINE) if bulk else threshold
     near: list[SamePair] | None = []
     try:
         near = [pair for rows in _row_sets(grouping, ~is_copy_N, reporter) for pair in _near(members, rows, least)]
