@@ -142,9 +142,7 @@ class ClusterOptions(FeatureInputs):
 
     def least(self, images: int) -> int:
         """Return the minimum group size."""
-        if self.min_size:
-            return self.min_size
-        return max(5, images // 100) if self.method == "hdbscan" else 1
+        return self.min_size or (max(5, images // 100) if self.method == "hdbscan" else 1)
 
     def outputs(self) -> list[Path]:
         """Return the files that will be written."""
