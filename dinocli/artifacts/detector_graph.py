@@ -19,12 +19,12 @@ from dinocli.segmentation.segment_images import GridLayout
 
 @dataclass(frozen=True)
 class DetectorGraph:
-    """A detector to be exported, with the interface of `WholeGraph`.
+    """A detector to be exported, with the interface of `FeatureGraph`.
 
     Args:
         detector: The detector.
         source: Its weights and their preprocessing.
-        reads: The graph includes range, resize and normalisation, and takes source values of any size.
+        with_preprocessing: The graph includes range, resize and normalisation, and takes source values of any size.
 
     Raises:
         UsageError: The detector computes what a graph does not.
@@ -33,7 +33,7 @@ class DetectorGraph:
 
     detector: Detector
     source: Source
-    reads: bool = False
+    with_preprocessing: bool = False
 
     def __post_init__(self) -> None:
         record, about, name = self.detector.record, self.source.preprocess, self.detector.folder
@@ -49,7 +49,7 @@ class DetectorGraph:
             )
         if about.roi and not is_box(about.roi):
             raise UsageError(f"{name} has a mask as region of interest, a graph takes boxes: use --roi x,y,w,h")
-        if self.reads and about.range_policy == "image":
+        if self.with_preprocessing and about.range_policy == "image":
             raise UsageError("--with-preprocessing: a range of each image by its percentiles is not for a graph")
 
     @property
@@ -74,14 +74,20 @@ class DetectorGraph:
     def pipeline(self) -> AnomalyGraph:
         """Build the graph."""
         source = self.source
-        return AnomalyGraph(source.backbone, self.detector.fitted, source.preprocess, self.geometry, reads=self.reads)
+        return AnomalyGraph(
+            source.backbone,
+            self.detector.fitted,
+            source.preprocess,
+            self.geometry,
+            with_preprocessing=self.with_preprocessing,
+        )
 
     def facts(self) -> dict[str, str]:
         """Return the metadata of the graph: that of the weights, preprocessing, canvas, features, threshold, hashes."""
         rows, columns = self.geometry.canvas
         return {
             **{key: value for key, value in self.source.facts().items() if key != "trained_by"},
-            **({"preprocessing": "in the graph"} if self.reads else {}),
+            **({"preprocessing": "in the graph"} if self.with_preprocessing else {}),
             "size": str(self.detector.record["size"]),
             "canvas": f"[{rows}, {columns}]",
             "features": self.detector.fitted.features,
@@ -95,16 +101,18 @@ class DetectorGraph:
         Raises:
             WeightsError: They differ by more than rounding explains, or a decision differs.
         """
-        return verified_detector(compute, self.source, self.detector.fitted, self.geometry, reads=self.reads)
+        return verified_detector(
+            compute, self.source, self.detector.fitted, self.geometry, with_preprocessing=self.with_preprocessing
+        )
 
 
-def open_detector_graph(folder: str, reporter: ProgressReporter, *, reads: bool) -> DetectorGraph:
+def open_detector_graph(folder: str, reporter: ProgressReporter, *, with_preprocessing: bool) -> DetectorGraph:
     """Load a detector for an export.
 
     Args:
         folder: Detector folder.
         reporter: Receives its weights, and a line if its images have no common canvas.
-        reads: As in `DetectorGraph`.
+        with_preprocessing: As in `DetectorGraph`.
 
     Raises:
         WeightsError: The folder is damaged.
@@ -114,7 +122,7 @@ def open_detector_graph(folder: str, reporter: ProgressReporter, *, reads: bool)
     source = open_source(str(detector.backbone), "", reporter)
     if detector.record["stride"]:
         source.backbone.set_stride(detector.record["stride"])
-    graph = DetectorGraph(detector, source, reads)
+    graph = DetectorGraph(detector, source, with_preprocessing)
     if not detector.record["canvas"]:
         rows, columns = graph.geometry.canvas
         reporter.line(f"{folder} records no canvas that all its images have: the graph takes {columns} x {rows} px")

@@ -14,7 +14,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from dinocli.artifacts.export_source import Source
-from dinocli.artifacts.whole_graph import noise_image
+from dinocli.artifacts.feature_graph import noise_image
 from dinocli.augment.resample import normalise
 from dinocli.config.preprocess import first_channels
 from dinocli.data.canvas import Canvas, scaled
@@ -49,7 +49,7 @@ _SIGMOID_ROUNDING = 1e-7 / _HELD[0] / STEEPNESS
 
 
 def verified_detector(
-    compute: Compute, source: Source, fitted: FittedAnomaly, geometry: PatchGeometry, *, reads: bool
+    compute: Compute, source: Source, fitted: FittedAnomaly, geometry: PatchGeometry, *, with_preprocessing: bool
 ) -> float:
     """Return the largest difference of the distances of a graph, in units of the threshold ``auto``.
 
@@ -58,7 +58,7 @@ def verified_detector(
         source: Its weights and their preprocessing.
         fitted: The fitted method.
         geometry: Its canvas and grid.
-        reads: The graph takes source values of any size.
+        with_preprocessing: The graph takes source values of any size.
 
     Raises:
         WeightsError: Distances differ by more than rounding explains, or a decision does.
@@ -66,15 +66,15 @@ def verified_detector(
     about, worst = source.preprocess, 0.0
     # The graph takes images that are already cropped, with channels selected.
     about = replace(about, roi="", channels=first_channels(about.canvas_channels))
-    judge = _Judge(replace(source, preprocess=about), fitted, geometry, reads)
+    judge = _Judge(replace(source, preprocess=about), fitted, geometry, with_preprocessing)
     batches = [[noise_image(about, geometry.canvas, row, contrast) for row, contrast in enumerate(CONTRASTS)]]
-    for row, scale in enumerate(OTHER_SIZES if reads else (), len(CONTRASTS)):
+    for row, scale in enumerate(OTHER_SIZES if with_preprocessing else (), len(CONTRASTS)):
         height, width = (round(scale * side) for side in geometry.canvas)
         batches.append([noise_image(about, (height, width), row)])
     for pixels in batches:
         canvases = [judge.canvas(pixels_HWC) for pixels_HWC in pixels]
         values_BHWC = np.stack(pixels).astype(np.float32 if about.deep else np.uint8)
-        outputs = compute(torch.from_numpy(values_BHWC) if reads else judge.normalised(canvases))
+        outputs = compute(torch.from_numpy(values_BHWC) if with_preprocessing else judge.normalised(canvases))
         for (score, map_hw, defective), canvas_CHW in zip(zip(*outputs, strict=True), canvases, strict=True):
             expected, tolerance = judge.expected(canvas_CHW)
             difference = _apart(expected, score, map_hw)
@@ -96,13 +96,13 @@ class _Judge:
         source: Weights and their preprocessing.
         fitted: The fitted method.
         geometry: Canvas and grid.
-        reads: The graph resizes source values.
+        with_preprocessing: The graph resizes source values.
     """
 
     source: Source
     fitted: FittedAnomaly
     geometry: PatchGeometry
-    reads: bool
+    with_preprocessing: bool
 
     def canvas(self, pixels_HWC: NDArray[Any]) -> Canvas:
         """Map source values to the range, and resize them to the canvas."""
@@ -124,7 +124,7 @@ class _Judge:
         lengths = [np.linalg.norm(kind.values_hwD, axis=2).max() for kind in kinds_of(grid)]
         unit = self.fitted.scale.line(self.geometry.grid[0] * self.geometry.grid[1], AUTO)
         tolerance = rounding_tolerance(self.source.backbone) * float(sum(lengths)) / unit + _SIGMOID_ROUNDING
-        if (self.reads or self.fitted.features != "fine") and np.ptp(canvas_CHW):
+        if (self.with_preprocessing or self.fitted.features != "fine") and np.ptp(canvas_CHW):
             random, white = np.random.default_rng(0), int(np.iinfo(canvas_CHW.dtype).max)
             changed_CHW = random.choice([-1, 1], canvas_CHW.shape) * (random.random(canvas_CHW.shape) < CHANGED_PIXELS)
             other, _ = self._judged((canvas_CHW + changed_CHW).clip(0, white).astype(canvas_CHW.dtype))

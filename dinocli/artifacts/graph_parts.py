@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from dinocli.artifacts.detector_graph import DetectorGraph, open_detector_graph
 from dinocli.artifacts.export_source import open_source
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, open_features, sidecar
+from dinocli.artifacts.feature_graph import FeatureGraph
 from dinocli.artifacts.mask_folder import is_detector
-from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
@@ -19,15 +19,21 @@ from dinocli.quality.classifier_file import SavedClassifier, load_classifier
 
 
 def open_graph(
-    weights: str, model: str, reporter: ProgressReporter, *, reads: bool = False, like: str = "", classifier: str = ""
-) -> WholeGraph:
+    weights: str,
+    model: str,
+    reporter: ProgressReporter,
+    *,
+    with_preprocessing: bool = False,
+    like: str = "",
+    classifier: str = "",
+) -> FeatureGraph:
     """Load the parts of a graph.
 
     Args:
         weights: A run, or weights as for training; empty for those of `like` or `classifier`, else of the newest run.
         model: timm name, for a bare state dict.
         reporter: Receives the chosen weights.
-        reads: As in `WholeGraph`.
+        with_preprocessing: As in `FeatureGraph`.
         like: Feature file with fitted features, or empty.
         classifier: File of `classify --save`, which brings the features that it takes; or empty.
 
@@ -58,20 +64,26 @@ def open_graph(
     rare = RareFeatures.load(sidecar(user_path(like), FITTED_SUFFIX)) if like else None
     if saved and saved.fitted_state:
         rare = _fitted(saved)
-    return WholeGraph(source, reads, saved, rare)
+    return FeatureGraph(source, with_preprocessing, saved, rare)
 
 
 def open_exported(
-    weights: str, model: str, reporter: ProgressReporter, *, reads: bool = False, like: str = "", classifier: str = ""
-) -> WholeGraph | DetectorGraph:
+    weights: str,
+    model: str,
+    reporter: ProgressReporter,
+    *,
+    with_preprocessing: bool = False,
+    like: str = "",
+    classifier: str = "",
+) -> FeatureGraph | DetectorGraph:
     """Load a detector, or else the parts of a graph as `open_graph`; what is exported without a graph is its source.
 
     Raises:
         DinocliError: A file cannot be read, or cannot be part of a graph.
     """
     if is_detector(weights):
-        return open_detector_graph(weights, reporter, reads=reads)
-    return open_graph(weights, model, reporter, reads=reads, like=like, classifier=classifier)
+        return open_detector_graph(weights, reporter, with_preprocessing=with_preprocessing)
+    return open_graph(weights, model, reporter, with_preprocessing=with_preprocessing, like=like, classifier=classifier)
 
 
 def _fitted(saved: SavedClassifier) -> RareFeatures:

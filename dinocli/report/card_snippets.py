@@ -3,7 +3,7 @@
 import json
 
 from dinocli.artifacts.detector_graph import DetectorGraph
-from dinocli.artifacts.whole_graph import WholeGraph
+from dinocli.artifacts.feature_graph import FeatureGraph
 from dinocli.config.preprocess import PAGES, Preprocess
 from dinocli.data.region_of_interest import region_box
 from dinocli.models.export_graph import has_one_size
@@ -98,14 +98,14 @@ _TEMPLATES = {
 }
 
 
-def snippet(whole: WholeGraph, kind: str, name: str) -> str:
+def snippet(whole: FeatureGraph, kind: str, name: str) -> str:
     """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and computes its features."""
     source, about = whole.source, whole.source.preprocess
     template = _TIMM_OF_CHANNELS if kind == "timm" and not has_colours(about) else _TEMPLATES[kind]
     words = {"image": _image(about), "side": about.size}
-    reading = reading_code(about, (about.size, about.size), reads=whole.reads)
+    reading = reading_code(about, (about.size, about.size), with_preprocessing=whole.with_preprocessing)
     fixed = has_one_size(source.backbone) or whole.rare is not None
-    shapes = "any B, at this size" if fixed and not whole.reads else "any B, H, W"
+    shapes = "any B, at this size" if fixed and not whole.with_preprocessing else "any B, H, W"
     outputs = ", ".join([*(FITTED_OUTPUTS if whole.rare else OUTPUTS), *([PROBABILITIES] if whole.saved else [])])
     args = "".join(f", {key}={value!r}" for key, value in source.backbone.model_args.items())
     words |= {"reading": reading, "outputs": outputs, "shapes": shapes, "args": args, "dim": source.backbone.dim}
@@ -117,26 +117,26 @@ def snippet(whole: WholeGraph, kind: str, name: str) -> str:
 
 def detector_snippet(graph: DetectorGraph, name: str) -> str:
     """Return Python code that reads an 8-bit image `a.png`, or channels `a.npy`, and judges it."""
-    reading = reading_code(graph.source.preprocess, graph.geometry.canvas, reads=graph.reads)
+    reading = reading_code(graph.source.preprocess, graph.geometry.canvas, with_preprocessing=graph.with_preprocessing)
     return _DETECTOR.format(name=_quoted(name), reading=reading, grid="{}, {}".format(*graph.geometry.grid))
 
 
-def reading_code(about: Preprocess, size: tuple[int, int], *, reads: bool) -> str:
+def reading_code(about: Preprocess, size: tuple[int, int], *, with_preprocessing: bool) -> str:
     """Return Python code that reads an image as the input `images[None]` of a graph.
 
     Args:
         about: Preprocessing of the weights.
         size: Height and width of the input, pixels.
-        reads: The graph takes source values.
+        with_preprocessing: The graph takes source values.
     """
     box = region_box(about.roi)
     cut = f"[{box[1]}:{box[1] + box[3]}, {box[0]}:{box[0] + box[2]}]" if box else ""
     array, values = f'numpy.load("a.npy"){cut}', "float32" if about.deep else "uint8"
-    if reads and not has_colours(about):
+    if with_preprocessing and not has_colours(about):
         return f'images = {array}.astype("{values}")  # (h, w, {about.in_chans})\n'
-    if reads and about.deep:
+    if with_preprocessing and about.deep:
         return f'images = numpy.stack([numpy.asarray({_file(about)}, "{values}")] * 3, axis=-1)  # any size\n'
-    if reads:
+    if with_preprocessing:
         return f'images = numpy.asarray({_file(about)}.convert("RGB"), "{values}")  # any height and width\n'
     words = {"height": size[0], "width": size[1], "mean": list(about.mean), "std": list(about.std)}
     template = _READING if has_colours(about) else _READING_OF_CHANNELS

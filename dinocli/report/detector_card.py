@@ -70,7 +70,7 @@ def _input(graph: DetectorGraph) -> list[str]:
             "a square, for the detector records no shape that all its images have; they are stretched, scores differ"
         )
     fixed = [f"- The canvas has {size}, {whose} from those of `segment`, which keeps the shape."]
-    if graph.reads:
+    if graph.with_preprocessing:
         return [
             pixels_line(source),
             *channel_lines(source),

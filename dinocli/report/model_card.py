@@ -5,7 +5,7 @@ from typing import Any
 from dinocli import __version__
 from dinocli.artifacts.detector_graph import DetectorGraph
 from dinocli.artifacts.export_source import Source
-from dinocli.artifacts.whole_graph import MIN_COSINE, WholeGraph
+from dinocli.artifacts.feature_graph import MIN_COSINE, FeatureGraph
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE
 from dinocli.models.export_graph import OPSET, has_one_size
@@ -34,7 +34,7 @@ _UNLABELLED = [
 ]
 
 
-def card_of(whole: WholeGraph | DetectorGraph, kind: str, name: str, difference: float) -> str:
+def card_of(whole: FeatureGraph | DetectorGraph, kind: str, name: str, difference: float) -> str:
     """Return the card as Markdown with the front matter of model hubs.
 
     Args:
@@ -75,7 +75,7 @@ def card_of(whole: WholeGraph | DetectorGraph, kind: str, name: str, difference:
         "",
         "## Input",
         "",
-        *(_takes_pixels(source) if whole.reads else _takes_tensors(source)),
+        *(_takes_pixels(source) if whole.with_preprocessing else _takes_tensors(source)),
         *([f"- ONNX opset {OPSET}; {_dynamic(whole)}."] if kind == "onnx" else []),
         *(_features(whole.rare) if whole.rare else []),
         *(_classes(whole.saved) if whole.saved else []),
@@ -123,9 +123,11 @@ def _takes_pixels(source: Source) -> list[str]:
     ]
 
 
-def _dynamic(whole: WholeGraph) -> str:
+def _dynamic(whole: FeatureGraph) -> str:
     one_size = has_one_size(whole.source.backbone) or whole.rare is not None
-    return "the batch is dynamic" if one_size and not whole.reads else "batch, height and width are dynamic"
+    return (
+        "the batch is dynamic" if one_size and not whole.with_preprocessing else "batch, height and width are dynamic"
+    )
 
 
 def _features(rare: RareFeatures) -> list[str]:

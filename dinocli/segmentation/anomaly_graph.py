@@ -148,7 +148,7 @@ class AnomalyGraph(Exportable):
         fitted: The fitted method, without cluster-enhanced heights.
         preprocess: Preprocessing of the weights.
         geometry: Canvas and fine grid.
-        reads: The graph takes source values of any size, not normalised canvases.
+        with_preprocessing: The graph takes source values of any size, not normalised canvases.
     """
 
     remedy = "judge images with `dinocli segment --detector`, and tell us which model it was"
@@ -156,11 +156,17 @@ class AnomalyGraph(Exportable):
     spread_Fhw: Tensor
 
     def __init__(
-        self, backbone: Backbone, fitted: FittedAnomaly, preprocess: Preprocess, geometry: PatchGeometry, *, reads: bool
+        self,
+        backbone: Backbone,
+        fitted: FittedAnomaly,
+        preprocess: Preprocess,
+        geometry: PatchGeometry,
+        *,
+        with_preprocessing: bool,
     ) -> None:
         super().__init__()
         self.outputs = list(ANOMALY_OUTPUTS)
-        self.before = CanvasPreprocessing(preprocess, geometry.canvas) if reads else None
+        self.before = CanvasPreprocessing(preprocess, geometry.canvas) if with_preprocessing else None
         self.backbone, self.canvas, scale = backbone, geometry.canvas, fitted.scale
         self.shrink = CoarseImage(preprocess, geometry.canvas) if fitted.features != "fine" else None
         self.has_fine, (rows, columns) = fitted.features != "coarse", coarse_size(geometry.canvas)

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from dinocli.artifacts.export_source import Source, open_source
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_graph import FeatureGraph
 from dinocli.artifacts.feature_model import FeatureModel, load
 from dinocli.artifacts.graph_parts import open_graph
-from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.ranges import map_range
 from dinocli.errors import UsageError, WeightsError
@@ -168,7 +168,7 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
         "root": "<script>",
         "outcome": None,
     }
-    card = card_of(WholeGraph(source_of(weights, manifest=manifest)), "timm", "x|y", 0.0)
+    card = card_of(FeatureGraph(source_of(weights, manifest=manifest)), "timm", "x|y", 0.0)
     assert "<script>" not in card
     assert "\n# boo" not in card
     assert "a\\|b\\](http" in card
@@ -177,7 +177,7 @@ def test_names_of_others_do_not_format_the_card(weights: str) -> None:
 def test_the_card_of_a_student_names_its_teacher(weights: str) -> None:
     origin = {"source": "none", "sha256": "0"}
     manifest = {"weights": origin, "teacher": {"source": "runs/large", "sha256": "abcdef0123456789"}, "outcome": None}
-    card = card_of(WholeGraph(source_of(weights, manifest=manifest)), "timm", "small", 0.0)
+    card = card_of(FeatureGraph(source_of(weights, manifest=manifest)), "timm", "small", 0.0)
     assert "distilled from a larger network" in card
     assert "| teacher | runs/large, sha256 abcdef012345 |" in card
     assert "inherited from teacher and start weights" in card
@@ -223,7 +223,7 @@ def run_snippet(card: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("method", ["linear", "knn"])
 def test_a_classifier_in_a_graph_gives_its_own_probabilities(weights: str, tmp_path: Path, method: str) -> None:
     saved = load_classifier(trained(weights, tmp_path, method)[0])
-    pipeline = WholeGraph(source_of(weights), saved=saved).pipeline().eval()
+    pipeline = FeatureGraph(source_of(weights), saved=saved).pipeline().eval()
     with torch.no_grad():
         pooled, _, probabilities = pipeline(torch.randn(5, 3, 64, 64))
     np.testing.assert_allclose(probabilities, saved.classifier.probabilities(pooled.numpy()), atol=1e-5)
@@ -276,9 +276,9 @@ def rare_file(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("reads", [False, True], ids=["squares", "source values"])
-def test_rare_features_in_a_graph_are_those_of_embed(rare_file: Path, *, reads: bool) -> None:
-    whole = open_graph("", "", ProgressReporter(), reads=reads, like=str(rare_file))
+@pytest.mark.parametrize("with_preprocessing", [False, True], ids=["squares", "source values"])
+def test_rare_features_in_a_graph_are_those_of_embed(rare_file: Path, *, with_preprocessing: bool) -> None:
+    whole = open_graph("", "", ProgressReporter(), with_preprocessing=with_preprocessing, like=str(rare_file))
     pipeline = whole.pipeline().eval()
     assert pipeline.outputs == ["pooled", "features"]
 
@@ -377,7 +377,7 @@ def test_preprocessing_and_classifier_need_onnx(weights: str, tmp_path: Path) ->
 def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) -> None:
     source = source_of(weights)
     source = replace(source, preprocess=replace(source.preprocess, **{"source": ""} | about))
-    whole = WholeGraph(source, reads=True)
+    whole = FeatureGraph(source, with_preprocessing=True)
     pipeline = whole.pipeline().eval()
 
     def compute(images: torch.Tensor) -> list[Any]:
@@ -387,7 +387,7 @@ def test_every_fixed_range_is_in_the_graph(weights: str, about: dict[str, Any]) 
     assert whole.verified(compute) < 1e-3
     image_range = replace(source.preprocess, range_policy="image", range_low=1.0, range_high=99.0)
     with pytest.raises(UsageError, match="percentiles"):
-        WholeGraph(replace(source, preprocess=image_range), reads=True)
+        FeatureGraph(replace(source, preprocess=image_range), with_preprocessing=True)
 
 
 def test_the_graph_maps_each_channel_by_its_range() -> None:
@@ -402,7 +402,7 @@ def test_the_graph_maps_each_channel_by_its_range() -> None:
 
 
 def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = WholeGraph(source_of(weights), reads=True)
+    whole = FeatureGraph(source_of(weights), with_preprocessing=True)
     with pytest.raises(WeightsError, match="cosine"):
         whole.verified(lambda images: [np.ones((1, 64), np.float32) * np.r_[1, -np.ones(63)].astype(np.float32)])
 

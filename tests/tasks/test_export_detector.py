@@ -66,8 +66,8 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     return made
 
 
-def opened(folder: str, *, reads: bool = False) -> DetectorGraph:
-    return open_detector_graph(folder, ProgressReporter(), reads=reads)
+def opened(folder: str, *, with_preprocessing: bool = False) -> DetectorGraph:
+    return open_detector_graph(folder, ProgressReporter(), with_preprocessing=with_preprocessing)
 
 
 def computed(graph: DetectorGraph) -> Callable[[torch.Tensor], list[Any]]:
@@ -80,14 +80,14 @@ def computed(graph: DetectorGraph) -> Callable[[torch.Tensor], list[Any]]:
     return compute
 
 
-@pytest.mark.parametrize("reads", [False, True], ids=["canvases", "source values"])
+@pytest.mark.parametrize("with_preprocessing", [False, True], ids=["canvases", "source values"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_gives_score_map_and_decision_of_segment(
-    detector: Callable[[str], str], kind: str, *, reads: bool
+    detector: Callable[[str], str], kind: str, *, with_preprocessing: bool
 ) -> None:
-    graph = opened(detector(kind), reads=reads)
+    graph = opened(detector(kind), with_preprocessing=with_preprocessing)
     difference = graph.verified(computed(graph))
-    assert difference < (2e-5 if kind in ("fine", "transformer") and not reads else 0.05)
+    assert difference < (2e-5 if kind in ("fine", "transformer") and not with_preprocessing else 0.05)
     rows, columns = graph.geometry.canvas
     assert rows < columns, "the shape of the images"
 
@@ -115,8 +115,10 @@ def test_every_range_and_a_region_are_in_a_graph(
 ) -> None:
     graph = opened(detector(kind))
     preprocess = replace(graph.source.preprocess, **{"source": ""} | about)
-    for reads in (False, True):
-        graph = replace(graph, source=replace(graph.source, preprocess=preprocess), reads=reads)
+    for with_preprocessing in (False, True):
+        graph = replace(
+            graph, source=replace(graph.source, preprocess=preprocess), with_preprocessing=with_preprocessing
+        )
         assert graph.verified(computed(graph)) < 0.05
 
 
@@ -173,7 +175,7 @@ def test_images_of_several_shapes_get_a_square_and_a_line(detector: Callable[[st
             lines.append(text)
 
     (folder / "detector.json").write_text(json.dumps(record | {"canvas": None}))
-    assert open_detector_graph(str(folder), Lines(), reads=False).geometry.canvas == (96, 96)
+    assert open_detector_graph(str(folder), Lines(), with_preprocessing=False).geometry.canvas == (96, 96)
     assert lines[-1].endswith("the graph takes 96 x 96 px")
     for damage, shown in (({"canvas": [96, 100]}, "96, 100"), ({"canvas": None, "size": 0}, "0")):
         (folder / "detector.json").write_text(json.dumps(record | damage))
@@ -193,7 +195,7 @@ def test_what_a_graph_cannot_contain_is_refused(detector: Callable[[str], str]) 
         replace(graph, source=replace(source, preprocess=replace(source.preprocess, roi="data:image/png;base64,x")))
     each = replace(source.preprocess, range_policy="image", range_low=1.0, range_high=99.0)
     with pytest.raises(UsageError, match="percentiles"):
-        replace(graph, source=replace(source, preprocess=each), reads=True)
+        replace(graph, source=replace(source, preprocess=each), with_preprocessing=True)
 
 
 @pytest.mark.parametrize("options", [{"format": "timm"}, {"classifier": "c"}, {"like": "f.npy"}, {"model": "x"}])
@@ -205,14 +207,19 @@ def test_a_detector_needs_onnx_and_has_its_own_weights(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reads", [False, True], ids=["canvases", "source values"])
+@pytest.mark.parametrize("with_preprocessing", [False, True], ids=["canvases", "source values"])
 @pytest.mark.parametrize("kind", ["both", "transformer"])
 def test_onnx_and_the_code_of_the_card_judge_as_segment(
-    detector: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, reads: bool
+    detector: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    *,
+    with_preprocessing: bool,
 ) -> None:
     folder = detector(kind)
     monkeypatch.chdir(tmp_path)
-    done = export(ExportOptions(folder, format="onnx", out="det.onnx", with_preprocessing=reads))
+    done = export(ExportOptions(folder, format="onnx", out="det.onnx", with_preprocessing=with_preprocessing))
     assert done.difference < 0.05
     about = onnxruntime.InferenceSession("det.onnx").get_modelmeta().custom_metadata_map
     assert {"mean", "std", "size", "canvas", "licence", "range_policy", "weights_sha256"} <= set(about)

@@ -11,8 +11,8 @@ from safetensors.torch import load
 
 from dinocli.artifacts.detector_graph import DetectorGraph
 from dinocli.artifacts.export_source import Source
+from dinocli.artifacts.feature_graph import FeatureGraph
 from dinocli.artifacts.graph_parts import open_exported
-from dinocli.artifacts.whole_graph import WholeGraph
 from dinocli.errors import WeightsError
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import write_atomic
@@ -81,7 +81,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         options.weights,
         options.model,
         reporter,
-        reads=options.with_preprocessing,
+        with_preprocessing=options.with_preprocessing,
         like=options.like,
         classifier=options.classifier,
     )
@@ -96,7 +96,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
 
 
 @torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of the file
-def _write(path: Path, kind: str, whole: WholeGraph | DetectorGraph) -> float:
+def _write(path: Path, kind: str, whole: FeatureGraph | DetectorGraph) -> float:
     """Write the file or folder, and return the difference of its features, read back, to the original network."""
     source = whole.source
     if kind == "timm":

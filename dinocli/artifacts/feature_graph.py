@@ -36,12 +36,12 @@ _MAX_PROBABILITY_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
-class WholeGraph:
+class FeatureGraph:
     """Parts of an exported graph.
 
     Args:
         source: Weights with their preprocessing.
-        reads: The graph includes range, resize and normalisation, and takes source values of any size.
+        with_preprocessing: The graph includes range, resize and normalisation, and takes source values of any size.
         saved: Classifier whose probabilities are a third output; or None.
         rare: Features fitted to a folder, which replace the feature map as second output; or None.
 
@@ -51,12 +51,12 @@ class WholeGraph:
     """
 
     source: Source
-    reads: bool = False
+    with_preprocessing: bool = False
     saved: SavedClassifier | None = None
     rare: RareFeatures | None = None
 
     def __post_init__(self) -> None:
-        if self.reads and self.source.preprocess.range_policy == "image":
+        if self.with_preprocessing and self.source.preprocess.range_policy == "image":
             raise UsageError("--with-preprocessing: a range of each image by its percentiles is not for a graph")
         if self.rare and inside_of(self.source.preprocess) is not None:
             raise WeightsError("rare features with a mask as region of interest are not for a graph: embed without it")
@@ -66,7 +66,7 @@ class WholeGraph:
     @property
     def by_cosine(self) -> bool:
         """Whether the graph is compared with `embed` by the cosine of their features."""
-        return self.reads or self.rare is not None
+        return self.with_preprocessing or self.rare is not None
 
     def pipeline(self) -> GraphPipeline:
         """Build the graph."""
@@ -74,14 +74,14 @@ class WholeGraph:
         return GraphPipeline(
             source.backbone,
             source.preprocess.size,
-            GraphPreprocessing(source.preprocess) if self.reads else None,
+            GraphPreprocessing(source.preprocess) if self.with_preprocessing else None,
             RareGraph(source.backbone, self.rare) if self.rare else None,
             _head(self.saved) if self.saved else None,
         )
 
     def facts(self) -> dict[str, str]:
         """Return the metadata of the graph: that of the weights, preprocessing, features, classes and threshold."""
-        facts = self.source.facts() | ({"preprocessing": "in the graph"} if self.reads else {})
+        facts = self.source.facts() | ({"preprocessing": "in the graph"} if self.with_preprocessing else {})
         if self.rare:
             facts |= {"features": self.rare.kind, "features_digest": self.rare.digest()}
         if self.saved:
@@ -120,7 +120,7 @@ class WholeGraph:
     def _trials(self) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
         """Yield test images as the graph takes them, and the features that `embed` gives."""
         backbone, about = self.source.backbone, self.source.preprocess
-        if not self.reads:
+        if not self.with_preprocessing:
             assert self.rare is not None
             shape, random = (backbone.in_chans, about.size, about.size), torch.Generator().manual_seed(0)
             for count in (1, 3):
