@@ -435,6 +435,11 @@ def test_exact_and_near_copies_are_apart_with_the_file_to_keep(report: Path, vis
     left, right, *_ = boxes(page.locator("#gallery .tile"))
     assert left["y"] == right["y"]
     assert left["right"] < right["x"]
+    page.click("#gallery .tile >> nth=1")
+    assert page.inner_text("#viewer-place") == "2 of 6"
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#viewer-name") == "part 2/image_00.png"  # as in the list
+    page.keyboard.press("Escape")
     page.click(".heading:has-text('Near') button")
     assert page.evaluate("selection.indices()") == [41, 42, 43]
     page.fill("#search", "image_41")

@@ -1,12 +1,13 @@
 // Duplicates of the map page: groups of exact copies, then of near-copies, each with the file to keep first.
 
 const COMPARED = 200; // smallest width of a tile, pixels: wide enough to compare two images
-const groupOf = new Map(DATA.duplicates.flatMap((group) => group.images.map((index) => [index, group])));
+const isExact = ({ identical }) => identical.every(Boolean);
+const exactFirst = DATA.duplicates.slice().sort((a, b) => isExact(b) - isExact(a));
+const groupOf = new Map(exactFirst.flatMap((group) => group.images.map((index) => [index, group])));
 
 function duplicateRows(width) {
   const pass = new Set(chosen);
-  const groups = DATA.duplicates.filter(({ images }) => images.some((index) => pass.has(index)));
-  const isExact = ({ identical }) => identical.every(Boolean);
+  const groups = exactFirst.filter(({ images }) => images.some((index) => pass.has(index)));
   const rows = [
     ...groupRowsOf("Exact copies", groups.filter(isExact), width),
     ...groupRowsOf("Near-copies", groups.filter((group) => !isExact(group)), width),
