@@ -19,6 +19,7 @@ ORDER = (
     "load_recipe",
     "embed",
     "open_features",
+    "load_like",
     "search",
     "evaluate",
     "classify",

@@ -198,7 +198,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SHARE = """(() => {
   const canvas = document.querySelector(".tile canvas.overlay");
-  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const copy = Object.assign(document.createElement("canvas"), {width: canvas.width, height: canvas.height});
+  const context = copy.getContext("2d", {willReadFrequently: true});  // else Chromium complains of the second reading
+  context.drawImage(canvas, 0, 0);
+  const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
   return data.filter((value, i) => i % 4 === 3 && value > 0).length / (data.length / 4);
 })()"""
 """The share of the first image that its mask covers."""
