@@ -162,5 +162,5 @@ def test_tokens_that_the_model_lacks_are_refused(weights: Path) -> None:
 
 
 def test_tokens_of_a_folder_are_refused_before_weights_are_loaded() -> None:
-    with pytest.raises(UsageError, match="fitted to a folder: embed one, others with `dinocli.load_like"):
+    with pytest.raises(UsageError, match=r"fitted to a folder: embed one, others with `dinocli\.load_like"):
         load("/nowhere/weights.pt", model="test_convnext", tokens="rare", device="cpu")
