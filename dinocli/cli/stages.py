@@ -199,7 +199,7 @@ class StageDisplay:
 
     def _line(self, stage: Stage, now: float) -> str:
         parts = [f"{stage.work} {stage.done}/{stage.total} {stage.done / stage.total:.0%}"] if stage.total else []
-        rate = f"{stage.rate(now):.3g}/s" if stage.rate(now) else ""
+        rate = per_second(stage.rate(now))
         remaining = "" if stage.ended else clock(stage.remaining(now), "about {} left")
         elapsed = f"{stage.elapsed(now, current=stage is self._current):.1f} s"
         return PART_GAP.join(
@@ -232,7 +232,7 @@ class StageDisplay:
             return [mark, name, Text(""), Text(count, style="dim"), elapsed, detail]
         narrow = self._console.width < LONG_BAR_MIN_WIDTH
         bar = ProgressBar(stage.total or None, stage.done, width=6 if narrow else 14, pulse=not stage.total)
-        rate = f"{stage.rate(now):.{2 if narrow else 3}g}/s" if stage.rate(now) else ""
+        rate = per_second(stage.rate(now), 2 if narrow else 3)
         remaining = clock(stage.remaining(now), "{} left")
         status = FittingParts((remaining, rate, *self._safe(stage.detail).split(PART_GAP)))
         return [mark, name, bar, Text(count), elapsed, status]
@@ -248,3 +248,9 @@ def clock(seconds: float, template: str = "{}") -> str:
     whole = round(seconds)
     text = f"{whole} s" if whole < 100 else f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else ""
     return template.format(text or f"{whole / 3600:.1f} h")
+
+
+def per_second(rate: float, digits: int = 3) -> str:
+    """Format a rate as `0.25/s` or `1,240/s`, with whole numbers from that many digits on; empty for 0."""
+    text = f"{rate:,.0f}" if rate >= 10 ** (digits - 1) else f"{rate:.{digits}g}"
+    return f"{text}/s" if rate else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from dinocli.cli.stages import HEARTBEAT_SECONDS, StageDisplay, clock
+from dinocli.cli.stages import HEARTBEAT_SECONDS, StageDisplay, clock, per_second
 
 
 class Clock:
@@ -86,6 +86,22 @@ def test_units_done_before_a_resume_do_not_count_in_the_rate(log: Log, time: Clo
     log.display.update("embedding", 910, 1000, "")
     log.display.beat()
     assert log.lines == ["embedding 910/1000 91%  0.25/s  40.0 s  about 6:00 min left"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "digits", "text"),
+    [
+        (0.0, 3, ""),
+        (0.25, 3, "0.25/s"),
+        (12.34, 3, "12.3/s"),
+        (1240.4, 3, "1,240/s"),
+        (0.8333, 2, "0.83/s"),
+        (9.96, 2, "10/s"),
+        (148.6, 2, "149/s"),
+    ],
+)
+def test_a_rate_has_no_exponent(rate: float, digits: int, text: str) -> None:
+    assert per_second(rate, digits) == text
 
 
 def test_a_command_that_fails_does_not_call_its_stage_ended(log: Log, time: Clock) -> None:
