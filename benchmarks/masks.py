@@ -10,9 +10,9 @@ Masks are compared at image resolution, without the edge-aware filter (`--no-ref
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,16 +59,21 @@ def main() -> None:
     parser.add_argument("--features", default="auto", choices=("auto", *FEATURES), help="as `segment`")
     parser.add_argument("--out", type=Path, default=Path("masks.json"))
     asked = parser.parse_args()
-    rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
         for reference in (False, True) if (Path(folder) / "reference").is_dir() else (False,):
             option = "" if asked.features == "auto" else f", --features {asked.features}"
             key = f"{name}, {'good references' if reference else 'no reference'}{option}"
-            if key not in rows:
-                rows[key] = measure(asked, name, Path(folder), reference=reference)
-                asked.out.parent.mkdir(parents=True, exist_ok=True)
-                asked.out.write_text(json.dumps(rows, indent=2) + "\n")
-            print(key, json.dumps(rows[key]), flush=True)
+            measure_missing(asked.out, key, partial(measure, asked, name, Path(folder), reference=reference))
+
+
+def measure_missing(out: Path, key: str, measure: Callable[[], object]) -> None:
+    """Measure a row unless it is in the file of rows, which is written after each, and print it."""
+    rows = json.loads(out.read_text()) if out.is_file() else {}
+    if key not in rows:
+        rows[key] = measure()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(rows, indent=2) + "\n")
+    print(key, json.dumps(rows[key]), flush=True)
 
 
 def parser_of_sets(doc: str | None) -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ Legend: N images, P patches of an image, D width, h w grid.
 """
 
 import argparse
-import json
 import time
+from functools import partial
 from pathlib import Path
 
 import masks
@@ -50,14 +50,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the network input, pixels")
     parser.add_argument("--out", type=Path, default=Path("musc.json"))
     asked = parser.parse_args()
-    rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
-        key = f"{name}, {asked.size} px"
-        if key not in rows:
-            rows[key] = measure(asked, Path(folder))
-            asked.out.parent.mkdir(parents=True, exist_ok=True)
-            asked.out.write_text(json.dumps(rows, indent=2) + "\n")
-        print(key, json.dumps(rows[key]), flush=True)
+        masks.measure_missing(asked.out, f"{name}, {asked.size} px", partial(measure, asked, Path(folder)))
 
 
 @torch.inference_mode()

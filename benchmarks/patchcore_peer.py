@@ -10,9 +10,9 @@ is best by the true masks. The coreset took more than 14 GB in some runs: set a 
 
 import argparse
 import importlib
-import json
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,8 @@ def main() -> None:
     parser = masks.parser_of_sets(__doc__)
     parser.add_argument("--out", type=Path, default=Path("patchcore.json"))
     asked = parser.parse_args()
-    rows = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for name, _, folder in (text.partition("=") for text in asked.sets):
-        if name not in rows:
-            rows[name] = measure(asked, Path(folder))
-            asked.out.parent.mkdir(parents=True, exist_ok=True)
-            asked.out.write_text(json.dumps(rows, indent=2) + "\n")
-        print(name, json.dumps(rows[name]), flush=True)
+        masks.measure_missing(asked.out, name, partial(measure, asked, Path(folder)))
 
 
 @torch.inference_mode()
