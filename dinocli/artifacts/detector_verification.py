@@ -14,9 +14,8 @@ from scipy.special import logit
 from torch import Tensor
 
 from dinocli.artifacts.export_source import Source
-from dinocli.artifacts.feature_graph import noise_image
+from dinocli.artifacts.feature_graph import noise_image, of_cropped
 from dinocli.augment.resample import normalise
-from dinocli.config.preprocess import first_channels
 from dinocli.data.canvas import Canvas, scaled
 from dinocli.data.read import Reader
 from dinocli.errors import WeightsError
@@ -63,9 +62,7 @@ def verified_detector(
     Raises:
         WeightsError: Distances differ by more than rounding explains, or a decision does.
     """
-    about, worst = source.preprocess, 0.0
-    # The graph takes images that are already cropped, with channels selected.
-    about = replace(about, roi="", channels=first_channels(about.canvas_channels))
+    about, worst = of_cropped(source.preprocess), 0.0
     judge = _Judge(replace(source, preprocess=about), fitted, geometry, with_preprocessing)
     batches = [[noise_image(about, geometry.canvas, row, contrast) for row, contrast in enumerate(CONTRASTS)]]
     for row, scale in enumerate(OTHER_SIZES if with_preprocessing else (), len(CONTRASTS)):

@@ -128,13 +128,17 @@ class FeatureGraph:
                 with torch.no_grad():
                     yield images, self.rare.compute(backbone, images).numpy()
             return
-        # The graph takes images that are already cropped, with channels selected.
-        about = replace(about, roi="", channels=first_channels(about.canvas_channels))
+        about = of_cropped(about)
         model = FeatureModel(backbone, about, self.rare or POOLED)
         for number, size in enumerate(_TEST_SIZES):
             pixels_HWC = noise_image(about, size, number)
             images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
             yield images, model.embed([pixels_HWC])
+
+
+def of_cropped(about: Preprocess) -> Preprocess:
+    """Return the preprocessing of what a graph takes: images that are already cropped, with channels selected."""
+    return replace(about, roi="", channels=first_channels(about.canvas_channels))
 
 
 def noise_image(about: Preprocess, size: tuple[int, int], seed: int, contrast: float = 0.2) -> NDArray[Any]:

@@ -1,14 +1,12 @@
-"""Load what is exported: a detector, or weights with preprocessing, fitted features and classifier."""
+"""Load the parts of an exported graph: weights with preprocessing, fitted features and classifier."""
 
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dinocli.artifacts.detector_graph import DetectorGraph, open_detector_graph
 from dinocli.artifacts.export_source import open_source
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, open_features, sidecar
 from dinocli.artifacts.feature_graph import FeatureGraph
-from dinocli.artifacts.mask_folder import is_detector
 from dinocli.config.preprocess import Preprocess
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
@@ -65,25 +63,6 @@ def open_graph(
     if saved and saved.fitted_state:
         rare = _fitted(saved)
     return FeatureGraph(source, with_preprocessing, saved, rare)
-
-
-def open_exported(
-    weights: str,
-    model: str,
-    reporter: ProgressReporter,
-    *,
-    with_preprocessing: bool = False,
-    like: str = "",
-    classifier: str = "",
-) -> FeatureGraph | DetectorGraph:
-    """Load a detector, or else the parts of a graph as `open_graph`; what is exported without a graph is its source.
-
-    Raises:
-        DinocliError: A file cannot be read, or cannot be part of a graph.
-    """
-    if is_detector(weights):
-        return open_detector_graph(weights, reporter, with_preprocessing=with_preprocessing)
-    return open_graph(weights, model, reporter, with_preprocessing=with_preprocessing, like=like, classifier=classifier)
 
 
 def _fitted(saved: SavedClassifier) -> RareFeatures:

@@ -9,10 +9,11 @@ import timm
 import torch
 from safetensors.torch import load
 
-from dinocli.artifacts.detector_graph import DetectorGraph
+from dinocli.artifacts.detector_graph import DetectorGraph, open_detector_graph
 from dinocli.artifacts.export_source import Source
 from dinocli.artifacts.feature_graph import FeatureGraph
-from dinocli.artifacts.graph_parts import open_exported
+from dinocli.artifacts.graph_parts import open_graph
+from dinocli.artifacts.mask_folder import is_detector
 from dinocli.errors import WeightsError
 from dinocli.file_set import FileSet, claimed
 from dinocli.files import write_atomic
@@ -77,14 +78,7 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
     options.check()
     card = options.card
     reporter.stage("loading weights")
-    whole = open_exported(
-        options.weights,
-        options.model,
-        reporter,
-        with_preprocessing=options.with_preprocessing,
-        like=options.like,
-        classifier=options.classifier,
-    )
+    whole = _opened(options, reporter)
     reporter.stage(f"exporting to {options.format} and checking")
     with FileSet(path) as files:
         part = files.new(path)
@@ -93,6 +87,15 @@ def _export(options: ExportOptions, path: Path, reporter: ProgressReporter) -> E
         write_atomic(part / card.name if options.format in FOLDERS else files.new(card), text)
         files.commit()
     return ExportResult(path, card, options.format, difference, time.monotonic() - begin)
+
+
+def _opened(options: ExportOptions, reporter: ProgressReporter) -> FeatureGraph | DetectorGraph:
+    """Load a detector, or else the parts of a graph; what is exported without a graph is its source."""
+    reads = options.with_preprocessing
+    if is_detector(options.weights):
+        return open_detector_graph(options.weights, reporter, with_preprocessing=reads)
+    parts = {"like": options.like, "classifier": options.classifier}
+    return open_graph(options.weights, options.model, reporter, with_preprocessing=reads, **parts)
 
 
 @torch.random.fork_rng(devices=[])  # timm draws weights before it loads those of the file
