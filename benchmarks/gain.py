@@ -1,10 +1,13 @@
-r"""Measure what training and the default feature give: `pooled` and `pooled+rare` of start and trained weights.
+r"""Measure what training and the default feature give: `pooled` and `pooled+rare` of three weights.
+
+These are the start, `statistics` (the start with the batch-norm statistics of the trained weights), and the trained
+weights.
 
     python benchmarks/gain.py run --set cells ./cells labels.csv --set tiles ./tiles tiles.csv --groups tiles tile \
         --weights W --model tf_efficientnet_lite0 --work DIR --steps 200
     python benchmarks/gain.py rows --work DIR      # for results/gain.json
 
-`run` calls the commands of a user: `finetune-ssl` with its defaults, `embed` of both weights
+`run` calls the commands of a user: `finetune-ssl` with its defaults, `embed` of all weights
 with both features, and `evaluate`. Each result is a line in `DIR/gain.jsonl`; what is there is not computed again, and
 an interrupted training is continued. A run whose verdict keeps the start is measured with the weights that it trained,
 and the table says so. Labels are read by `evaluate` alone. The sets of the published table are made by
@@ -15,8 +18,17 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from dinocli.config.preprocess import Preprocess
+from dinocli.engine.holdout_comparison import with_statistics
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.quality.cosine import mean_cosine
 
 TOKENS = ("pooled", "pooled+rare")
 SCORES = {
@@ -55,21 +67,42 @@ def measure(args: argparse.Namespace, name: str, images: str, labels: str) -> No
         dinocli("finetune-ssl", images, *start, "--out", str(run), *steps, *go_on)
     outcome = json.loads((run / "run.json").read_text())["outcome"]
     kept = outcome["verdict"]["keep"] != "start"
-    trained = ["--weights", str(run / "adapted" if (run / "adapted").is_dir() else run)]
+    trained = run / "adapted" if (run / "adapted").is_dir() else run / "backbone"
+    statistics = args.work / "statistics" / name
+    weights = {"start": start, "statistics": ["--weights", str(statistics)], "trained": ["--weights", str(trained)]}
     groups = [word for of, column in args.groups if of == name for word in ("--groups", column)]
+    features = args.work / "features"
+    features.mkdir(exist_ok=True)
     for tokens in TOKENS:
-        for weights, options in (("start", start), ("trained", trained)):
-            if any((row["set"], row["weights"], row["tokens"]) == (name, weights, tokens) for row in rows(args.work)):
+        for which, options in weights.items():
+            if any((row["set"], row["weights"], row["tokens"]) == (name, which, tokens) for row in rows(args.work)):
                 continue
-            file = args.work / "features" / f"{name}-{weights}-{tokens}.npy"
-            file.parent.mkdir(exist_ok=True)
+            if which == "statistics":
+                pooled = [features / f"{name}-{of}-pooled.npy" for of in ("start", "statistics")]
+                change = similarity_change(*pooled) if tokens != "pooled" else 0.0
+                save_statistics(statistics, (args.weights, args.model), trained, change)
+            file = features / f"{name}-{which}-{tokens}.npy"
             dinocli("embed", images, *options, "--tokens", tokens, "--out", str(file), "--force")
             scores = json.loads(dinocli("evaluate", str(file), "--labels", labels, *groups, "--views", "0", "--json"))
-            row = {"set": name, "weights": weights, "tokens": tokens, "kept": kept, "scores": scores}
+            row = {"set": name, "weights": which, "tokens": tokens, "kept": kept, "scores": scores}
             row |= {"steps": outcome["steps"], "best_step": outcome["best_step"], "seconds": outcome["seconds"]}
             row |= {"verdict": outcome["verdict"]["reason"]}
             with (args.work / "gain.jsonl").open("a", encoding="utf-8") as results:
                 results.write(json.dumps(row) + "\n")
+
+
+def save_statistics(folder: Path, start: tuple[str, str], trained: Path, change: float) -> None:
+    """Save the start weights with the batch-norm statistics of the trained weights, as a run saves weights."""
+    backbone, info, _ = load_backbone(*start)
+    adapted, _, stored = load_backbone(str(trained))
+    assert stored is not None
+    mixed = with_statistics(backbone, adapted)
+    save_backbone(folder, mixed, replace(info, similarity_change=change), Preprocess.from_dict(stored))
+
+
+def similarity_change(start: Path, statistics: Path) -> float:
+    """Return the change of the mean cosine of the images, which the default feature takes into account."""
+    return mean_cosine(np.load(statistics)) - mean_cosine(np.load(start))
 
 
 def ended(run: Path) -> bool:
