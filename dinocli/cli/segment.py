@@ -154,7 +154,7 @@ def segment(
     attention: what a ViT looks at: large salient objects; needs a ViT.
     pca: a foreground that most images share; with a convnet, what has texture.
     kmeans: a segment for every pixel, the same in all images: materials and textures, not objects.
-    auto: anomaly with --reference or --tile, else tokencut if it finds an object in most of 32 images, else anomaly.
+    auto: anomaly with --reference, --tile or images of one part; tokencut if most images show an object; else anomaly.
     """
     if not out and not detector:
         raise typer.BadParameter("name a folder for the masks", param_hint="--out")

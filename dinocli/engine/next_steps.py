@@ -55,7 +55,7 @@ def next_steps(
         return [f"The start already finds nearly every image by its crop, so a better score says little. {LABEL_SOME}"]
     judge = READ_YOURS if labelled else LABEL_SOME
     if NEAR_START in verdict.reason:
-        return [f"The trained weights are in adapted/. {judge}"]
+        return [f"The trained weights are in adapted/. {judge}" if after.step else judge]
     advice = (
         [f"{LOST_DEFECTS} If small defects do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
     )

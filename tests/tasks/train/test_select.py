@@ -366,6 +366,8 @@ def test_a_better_score_on_images_like_those_of_the_start_weights_keeps_the_star
     if keep == "start":
         (advice,) = next_steps(verdict, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(30, 0.9))
         assert advice.startswith("The trained weights are in adapted/. Label a few images")
+        (advice,) = next_steps(verdict, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(0, 0.9))
+        assert advice.startswith("Label a few images"), "no step was selected, so adapted/ was not written"
     same = select_module._checked_domain(context, probe, SAME)  # type: ignore[arg-type]
     assert (same.outcome, same.keep) == (SAME.outcome, SAME.keep)
     advice = " ".join(next_steps(same, result(probed(0, 0.5)), tiny_recipe(), distinct=500, after=moved(30, 1.0)))
