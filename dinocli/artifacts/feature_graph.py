@@ -115,7 +115,7 @@ class FeatureGraph:
                 f"features of the graph have a cosine of {worst:.4f} to those of embed, not {MIN_COSINE}: use --format "
                 "timm, and report which model it was"
             )
-        return 1 - worst
+        return max(1 - worst, 0.0)  # rounding: above 1 for equal features
 
     def _trials(self) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
         """Yield test images as the graph takes them, and the features that `embed` gives."""

@@ -1,5 +1,6 @@
 """Profile of the training step: named ranges of torch's profiler, as a table and a Chrome trace."""
 
+import os
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class ProfiledLoader:
             self.reporter.warn(
                 f"--profile measures steps after the first {_SKIPPED_STEPS + _WARMUP_STEPS}: there are none"
             )
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # without a GPU the profiler of torch prints an ERROR line
         with (
             # One cycle; torch 2.11 warns about the events of earlier ones if they are not kept.
             profile(activities=activities, schedule=plan, on_trace_ready=self._report, acc_events=True) as profiler,

@@ -31,7 +31,7 @@ def losses(loader: Any, steps: int) -> list[float]:
     return [float(train_step(learner, slices, step)[0]) for step, slices in enumerate(loader.steps(0, steps))]
 
 
-def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path) -> None:
+def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ears = Ears()
     profiled = ProfiledLoader(Batches(), tmp_path / "profile.json", ears)  # type: ignore[arg-type]
     assert losses(profiled, 6) == losses(Batches(), 6)
@@ -46,6 +46,7 @@ def test_every_part_is_in_the_table_and_in_the_trace(tmp_path: Path) -> None:
     assert set(PARTS) <= set(names)
     assert names.count("teacher") == 3
     assert [path.name for path in tmp_path.iterdir()] == ["profile.json"]
+    assert not any(capfd.readouterr()), "without a GPU the profiler of torch prints an ERROR line"
 
 
 def test_a_run_that_is_too_short_is_refused(tmp_path: Path) -> None:

@@ -229,6 +229,12 @@ def test_a_classifier_in_a_graph_gives_its_own_probabilities(weights: str, tmp_p
     np.testing.assert_allclose(probabilities, saved.classifier.probabilities(pooled.numpy()), atol=1e-5)
 
 
+def test_equal_features_have_a_difference_of_zero(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    equal_BD = np.full((1, 3), 0.1, np.float32)  # its cosine to itself is rounded to 1.0000001
+    monkeypatch.setattr(FeatureGraph, "_trials", lambda _: iter([(torch.zeros(1), equal_BD)]))
+    assert FeatureGraph(source_of(weights), with_preprocessing=True).verified(lambda _: [equal_BD]) == 0
+
+
 @pytest.mark.slow
 def test_onnx_with_preprocessing_and_classifier_goes_from_pixels_to_the_table(
     weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
