@@ -53,7 +53,7 @@ class ClusterOptions(FeatureInputs):
         link_dir: Folder for symbolic links, one subfolder per group, or empty.
         copy: Copy images instead of linking them.
         follow_links: Also copy images outside the image folder that links in it point to.
-        labels: `folder` or a CSV; compared with the groups, never used to form them.
+        labels: `folder`, a CSV or annotations (COCO, YOLO, VOC); compared with the groups, never used to form them.
 
     Raises:
         UsageError: Invalid values or combinations.

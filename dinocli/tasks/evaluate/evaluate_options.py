@@ -13,7 +13,7 @@ class EvaluateOptions(FeatureInputs):
     """Options of `evaluate`, in addition to `FeatureInputs`.
 
     Args:
-        labels: `folder`, or a CSV with a `path` column; empty for label-free scores only.
+        labels: `folder`, `folder:N`, a CSV with a `path` column, or annotations (COCO, YOLO, VOC); empty: no labels.
         groups: A column of that CSV, or `folder`; images of one group are never on both sides of a split.
         train: Training images, as a name pattern or a folder; all others are tested.
         test: Test images; all others are for training.

@@ -67,7 +67,7 @@ class SegmentOptions(ImageOptions):
         detector: Detector folder of `save_detector`; its method is not fitted again.
         save_detector: Output folder for the fitted anomaly method with its weights; empty for none.
         outputs: Additional outputs.
-        truth: Folder of ground-truth masks; empty for none.
+        truth: Ground-truth masks: a folder, COCO, YOLO or VOC; empty for none.
         good_without_mask: Images without a true mask have no object; otherwise only those in a folder `good`.
         groups: `folder`, `folder:N` or a CSV: images of one part share one answer; empty for none.
         sample: Number of images that a method is fitted on.

@@ -17,7 +17,7 @@ class TrainOptions:
         command: Name of the command, for the name of the run folder.
         out: Run folder; empty for a new one under `runs/`.
         device: auto, cpu, cuda or cuda:N.
-        labels: `folder` or a CSV, for the final table only; empty for none.
+        labels: `folder`, a CSV or annotations (COCO, YOLO, VOC), for the final table only; empty for none.
         minutes: Time limit of the command, 0 for none: steps, probes, labels and pages are fitted to it by measured
             speed, and a slower run ends early.
         resume: Resume an interrupted run.
