@@ -1,11 +1,10 @@
-"""Run the demo: adapt ImageNet weights to solar cells, then group, search and find defects, in about five minutes.
+"""Run the demo: adapt ImageNet weights to solar cells, then group, search and find defects; three minutes on two cores.
 
     python demo/demo.py
 
 Each stage is a command of `dinocli` that is printed before it runs; a stage whose result exists is skipped. All run in
 one process, so that torch is loaded once. The end names four things to look at and says in two sentences what they
-show. Inputs are in `demo-data`, results in
-`demo-results`; delete them to start anew.
+show. Inputs are in `demo-data`, results in `demo-results`; delete them to start anew.
 """
 
 import argparse
