@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
@@ -16,6 +17,10 @@ from dinocli.cli import paths
 from dinocli.config.installed_packages import DEVELOPER_EXTRAS
 from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
+from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
+from dinocli.quality.label_free_scores import feature_scores, view_scores
+from dinocli.quality.label_scores import LabelSplit, label_scores
+from dinocli.quality.probe_result import SCORE_NAMES
 from dinocli.tasks.classify.classify_options import PREDICTIONS, SUGGESTED
 from dinocli.tasks.cluster.cluster_options import (
     CLUSTERS,
@@ -200,6 +205,20 @@ def test_the_guide_names_every_file_of_a_result() -> None:
     masks = {*RESULT_FILES, "segment.json", "frames", "detector.json"}
     for names in (features, clusters, masks, {PREDICTIONS, SUGGESTED}):
         assert names <= names_in_guide(), names - names_in_guide()
+
+
+def test_the_guide_explains_every_score_of_evaluate() -> None:
+    rows_ND = np.random.default_rng(0).standard_normal((24, 4))
+    truth = LabelSplit("label", np.arange(24), np.array(["a", "b"] * 12), None, None)
+    tables = (
+        feature_scores(rows_ND, rows_ND),
+        view_scores(rows_ND, np.stack([rows_ND] * 2)),
+        label_scores(rows_ND, truth),
+    )
+    keys = {score.key for table in tables for score in table} | {crop_quadrant_retrieval.KEY, *SCORE_NAMES}
+    keys |= {defect_few_shot.KEY, defect_few_shot.RARE_KEY}
+    assert len(keys) > 20
+    assert keys <= names_in_guide(), keys - names_in_guide()
 
 
 def test_the_site_lists_the_extras_of_commands() -> None:
