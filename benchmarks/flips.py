@@ -18,7 +18,8 @@ from rare_features import BATCH, SCORES, SHOTS, Maps
 from torch import Tensor
 
 from dinocli.data.labels import read_labels
-from dinocli.engine.rare_features import SAMPLE, RareFit, joined_parts
+from dinocli.engine.rare_features import SAMPLE, RareFit
+from dinocli.engine.rare_parts import joined_parts
 from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
@@ -81,7 +82,7 @@ def features(images: str, weights: str, model: str) -> tuple[list[str], dict[str
     image_N, count = fitted.numbers(names), len(names)
     every = [torch.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
     joined_FNP = [
-        torch.cat([joined_parts(fitted.banks, fitted.share, *some(number, rows), image_N[rows]) for rows in every])
+        torch.cat([joined_parts(fitted.banks, fitted.share, *some(number, rows), image_N[rows])[0] for rows in every])
         for number in range(len(FLIPS))
     ]
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from dinocli.data.labels import read_labels
 from dinocli.engine.rare_features import SAMPLE, RareFeatures, RareFit
+from dinocli.engine.rare_parts import SCORE_WEIGHT
 from dinocli.engine.square_resize import squares
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.progress import ProgressReporter
@@ -210,7 +211,15 @@ class Set:
     def joined(self, kind: str) -> Tensor:
         """Compute the features of `embed --tokens` before whitening."""
         features, rows_ND = self.product(kind)
-        return features.whitening.undo(rows_ND)
+        return features.whitening.undo(rows_ND[:, : features.whitening.axes_SP.shape[1]])
+
+    def of_score_weight(self, weight: float) -> Tensor:
+        """Compute `pooled+rare` with another weight of the anomaly scores; 0 leaves them out."""
+        features, rows_ND = self.product("pooled+rare")
+        width = features.whitening.axes_SP.shape[1]
+        scores_NF = rows_ND[:, width:] / rows_ND[:, :width].norm(dim=1, keepdim=True)
+        scaled_NF = weight / SCORE_WEIGHT * scores_NF
+        return F.normalize(torch.cat([F.normalize(rows_ND[:, :width], dim=1), scaled_NF], dim=1), dim=1)
 
     def whitened(self, joined_ND: Tensor, floor: float = FLOOR, mean_weight: float = MEAN_WEIGHT) -> Tensor:
         """Whiten by the energy of the sample, as dinocli does, or with another floor and weight of the mean."""
@@ -255,6 +264,7 @@ WAYS: dict[str, Callable[[Set], Tensor]] = {
     "rare": lambda found: found.product("rare")[1],
     "pooled+rare": lambda found: found.product("pooled+rare")[1],
     "pooled+rare, whitened by all energy": lambda found: found.whitened_by_all(found.joined("pooled+rare")),
+    **{f"pooled+rare, score weight {weight:g}": methodcaller("of_score_weight", weight) for weight in (0, 1, 2, 3, 4)},
     "pooled+rare, third of the mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1 / 3),
     "pooled+rare, whole mean": lambda found: found.whitened(found.joined("pooled+rare"), FLOOR, 1),
     "pooled+rare, floor 0.04": lambda found: found.whitened(found.joined("pooled+rare"), 0.04),

@@ -1,18 +1,17 @@
 """Rarity-weighted features: fitted to a sample of a folder, then a function of a single image.
 
 The feature is the concatenation of the rarity-weighted mean of the patches of each feature map (weights from the memory
-bank of the folder) and, for `pooled+rare`, the pooled feature; each part is L2-normalised, and the whole is whitened.
-The weight of the rare part depends on the similarity of the images, without labels: in a folder of one product or
-tissue the class depends on unusual patches; in photographs of many things rarity is unrelated to the class.
+bank of the folder) and, for `pooled+rare`, the pooled feature, whitened; then the anomaly scores of the image
+(`rare_parts`). The weight of the rare part depends on the similarity of the images, without labels: in a folder of one
+product or tissue the class depends on unusual patches; in photographs of many things rarity is unrelated to the class.
 `RareFeatures` contains the fitted state, so that a later image gets the feature that it would have had in the folder.
 
 Legend: B images, H W pixels, D width of a map, h w rows and columns of a grid, P width of the feature, S images of the
-fit.
+fit, F maps.
 """
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dinocli.engine.rare_parts import joined_parts, rare_share, with_scores
 from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor
@@ -35,9 +35,6 @@ from dinocli.quality.rarity_file import load_banks, save_banks
 
 SAMPLE = 512
 """Maximum number of images of the fit."""
-
-SHARPNESS = 3
-"""Exponent of the logistic curve from the similarity of the images to the share of the rare part (`rare_share`)."""
 
 MIN_RARE_IMAGES = 64
 """Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
@@ -56,6 +53,7 @@ class RareFeatures:
         banks: Memory bank of each map, by the name of the map.
         share: Weight of the rare part in the cosine, 0 to 1; the pooled feature has the rest.
         whitening: Whitening of the concatenated parts.
+        mean_F: Mean anomaly score of the images of the fit by each map; of width 0 if the feature has no scores.
         images: Number of each image whose patches may be in a bank, by name.
         inside_HW: Region of interest of every image, bool, of any size; None for all pixels. Not saved here, but with
             the preprocessing.
@@ -65,6 +63,7 @@ class RareFeatures:
     banks: Mapping[str, MemoryBank]
     share: float
     whitening: EnergyWhitening
+    mean_F: Tensor
     images: Mapping[str, int]
     inside_HW: Tensor | None = None
 
@@ -87,17 +86,19 @@ class RareFeatures:
         """Compute the features from the results of `rarity_maps`."""
         if self.whitening.axes_SP.device != pooled_BD.device:
             return self.to(pooled_BD.device).of_maps(pooled_BD, maps, image_B)
-        return self.whitening.whiten(joined_parts(self.banks, self.share, pooled_BD, maps, image_B))
+        joined_BP, scores_BF = joined_parts(self.banks, self.share, pooled_BD, maps, image_B)
+        return with_scores(self.whitening.whiten(joined_BP), scores_BF, self.mean_F, self.share)
 
     @property
     def width(self) -> int:
         """Width of the feature, P."""
-        return self.whitening.axes_SP.shape[1]
+        return self.whitening.axes_SP.shape[1] + len(self.mean_F)
 
     def pooled_part(self, rows_BP: Tensor) -> Tensor:
         """Recover the pooled features from rows by inverse whitening, L2-normalised, (B, D); D = 0 for `rare`."""
-        width = rows_BP.shape[1] - sum(len(bank.mean_D) for bank in self.banks.values())
-        return F.normalize(self.whitening.undo(rows_BP.float())[:, :width], dim=1)
+        whitened = self.whitening.axes_SP.shape[1]
+        width = whitened - sum(len(bank.mean_D) for bank in self.banks.values())
+        return F.normalize(self.whitening.undo(rows_BP[:, :whitened].float())[:, :width], dim=1)
 
     def without_region(self) -> "RareFeatures":
         """Return the same extractor without a region of interest, for parts of images."""
@@ -110,19 +111,19 @@ class RareFeatures:
     def to(self, device: torch.device) -> "RareFeatures":
         """Return a copy on a device."""
         banks = {name: bank.to(device) for name, bank in self.banks.items()}
-        return replace(self, banks=banks, whitening=self.whitening.to(device))
+        return replace(self, banks=banks, whitening=self.whitening.to(device), mean_F=self.mean_F.to(device))
 
     def digest(self) -> str:
         """Return a hash of the fitted state, 16 hexadecimal digits."""
         digest = hashlib.sha256(self.kind.encode())
-        for tensor in (self.whitening.axes_SP, *(self.banks[name].patches_MD for name in MAPS)):
+        for tensor in (self.whitening.axes_SP, *(self.banks[name].patches_MD for name in MAPS), self.mean_F):
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write the fitted state to a safetensors file."""
         metadata = {"kind": self.kind, "share": repr(self.share), "images": json.dumps(dict(self.images))}
-        save_banks(path, self.banks, others=vars(self.whitening), metadata=metadata)
+        save_banks(path, self.banks, others={**vars(self.whitening), "mean_F": self.mean_F}, metadata=metadata)
 
     @classmethod
     def load(cls, path: Path) -> "RareFeatures":
@@ -134,7 +135,8 @@ class RareFeatures:
         banks, others, metadata = load_banks(path)
         try:
             images = {str(name): int(number) for name, number in json.loads(metadata["images"]).items()}
-            return cls(metadata["kind"], banks, float(metadata["share"]), EnergyWhitening(**others), images)
+            mean_F = others.pop("mean_F", torch.empty(0))  # version 0.2.0 had no scores
+            return cls(metadata["kind"], banks, float(metadata["share"]), EnergyWhitening(**others), mean_F, images)
         except (KeyError, ValueError, TypeError) as error:
             raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
 
@@ -152,39 +154,6 @@ def named_from(tokens: Extractor, fitted_root: str, root: Path) -> Extractor:
     old, new = os.path.realpath(fitted_root), os.path.realpath(root)
     renamed = {os.path.relpath(os.path.join(old, name), new): number for name, number in tokens.images.items()}
     return replace(tokens, images={f"./{name}": number for name, number in renamed.items()})
-
-
-def joined_parts(
-    banks: Mapping[str, MemoryBank],
-    share: float,
-    pooled_BD: Tensor,
-    maps: Mapping[str, Tensor],
-    image_B: Tensor | None = None,
-) -> Tensor:
-    """Return the weighted parts before whitening, (B, P), L2-normalised; a share of 1 leaves out the pooled feature."""
-    return joined(share, pooled_BD, [banks[name].pool(maps[name], image_B) for name in MAPS])
-
-
-def joined(share: float, pooled_BD: Tensor, rare: Sequence[Tensor]) -> Tensor:
-    """Return the weighted parts, (B, P), from the pooled feature and the rare part of each map."""
-    parts = [math.sqrt(share / len(MAPS)) * F.normalize(part_BD, dim=1) for part_BD in rare]
-    if share < 1:
-        parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))
-    return torch.cat(parts, dim=1)
-
-
-def rare_share(similarity: float) -> float:
-    """Return the weight of the rare part, which increases with the similarity of the images.
-
-    With pretrained weights, the mean cosine c between pooled features is about 0.25 for photographs of many things,
-    0.35 for aerial images, 0.5 for windows of circuit boards and 0.6 to 0.8 for cells, x-rays, steel and tiles. The
-    share rises from 0 to 1 around c = 0.5.
-
-    Args:
-        similarity: c, as `mean_cosine` computes it.
-    """
-    alike, unlike = similarity**SHARPNESS, (1 - similarity) ** SHARPNESS
-    return min(0.999, alike / (alike + unlike))
 
 
 class RareFit:
@@ -226,9 +195,11 @@ class RareFit:
         if self.kind == "pooled+rare":
             pooled_SD = torch.cat([pooled_BD for pooled_BD, _, _ in self._stored])
             share = rare_share(min(1.0, max(0.0, mean_cosine(pooled_SD.numpy()) - self.similarity_change)))
-        joined_SP = torch.cat([joined_parts(banks, share, *kept) for kept in self._stored])
-        features = RareFeatures(self.kind, banks, share, EnergyWhitening.fit(joined_SP), self._images)
-        return features, features.whitening.whiten(joined_SP).numpy()
+        parts = [joined_parts(banks, share, *kept) for kept in self._stored]
+        joined_SP, scores_SF = (torch.cat(column) for column in zip(*parts, strict=True))
+        mean_F = scores_SF[joined_SP.isfinite().all(dim=1)].mean(dim=0)
+        features = RareFeatures(self.kind, banks, share, EnergyWhitening.fit(joined_SP), mean_F, self._images)
+        return features, with_scores(features.whitening.whiten(joined_SP), scores_SF, mean_F, share).numpy()
 
 
 def why_not_rare(backbone: Backbone) -> str:
@@ -244,4 +215,5 @@ def why_not_rare(backbone: Backbone) -> str:
 
 def width_of(kind: str, pooled_BD: Tensor, maps: Mapping[str, Tensor]) -> int:
     """Return the width P of the feature."""
-    return (pooled_BD.shape[1] if kind == "pooled+rare" else 0) + sum(maps[name].shape[1] for name in MAPS)
+    pooled = pooled_BD.shape[1] if kind == "pooled+rare" else 0
+    return pooled + sum(maps[name].shape[1] for name in MAPS) + len(MAPS)

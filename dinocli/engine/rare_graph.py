@@ -7,7 +7,8 @@ from dataclasses import fields
 
 from torch import Tensor, nn
 
-from dinocli.engine.rare_features import RareFeatures, joined
+from dinocli.engine.rare_features import RareFeatures
+from dinocli.engine.rare_parts import joined, scores_of, with_scores
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.quality.energy_whitening import EnergyWhitening
@@ -30,6 +31,7 @@ class RareGraph(nn.Module):
                 self.register_buffer(f"{name}_{part}", tensor)
         self.register_buffer("axes_SP", rare.whitening.axes_SP)
         self.register_buffer("scale_S", rare.whitening.scale_S)
+        self.register_buffer("mean_F", rare.mean_F)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled feature (B, D) and the rare one (B, P).
@@ -38,14 +40,19 @@ class RareGraph(nn.Module):
             images: (B, C, H, W), normalised.
         """
         pooled, maps = rarity_maps(self.backbone, images)
-        rare = [self._pool(name, maps[name]) for name in MAPS]
+        banks = {name: self._bank(name) for name in MAPS}
+        rarity = [_rarity(banks[name], maps[name]) for name in MAPS]
+        rare = [banks[name].pool_by(maps[name], rarity_Bhw) for name, rarity_Bhw in zip(MAPS, rarity, strict=True)]
         whitening = EnergyWhitening(self.get_buffer("axes_SP"), self.get_buffer("scale_S"))
-        return pooled, whitening.whiten(joined(self.share, pooled, rare))
+        whitened_BP = whitening.whiten(joined(self.share, pooled, rare))
+        return pooled, with_scores(whitened_BP, scores_of(rarity), self.get_buffer("mean_F"), self.share)
 
-    def _pool(self, name: str, map_BDhw: Tensor) -> Tensor:
-        """Pool a map as `MemoryBank.pool`, without its exclusion of own patches and its blocks."""
-        bank = MemoryBank(**{field.name: self.get_buffer(f"{name}_{field.name}") for field in fields(MemoryBank)})
-        cosine_BPM = bank.units(map_BDhw) @ bank.patches_MD.T
-        nearest_BP = cosine_BPM.topk(min(ORDER, len(bank.patches_MD)), dim=2).values[:, :, -1]
-        rarity_Bhw = (1 - nearest_BP).clamp(0.0, 2.0).reshape(-1, *map_BDhw.shape[2:])
-        return bank.pool_by(map_BDhw, rarity_Bhw)
+    def _bank(self, name: str) -> MemoryBank:
+        return MemoryBank(**{field.name: self.get_buffer(f"{name}_{field.name}") for field in fields(MemoryBank)})
+
+
+def _rarity(bank: MemoryBank, map_BDhw: Tensor) -> Tensor:
+    """Return the rarity map, (B, h, w), as `MemoryBank.rarity`, without its exclusion of own patches and its blocks."""
+    cosine_BPM = bank.units(map_BDhw) @ bank.patches_MD.T
+    nearest_BP = cosine_BPM.topk(min(ORDER, len(bank.patches_MD)), dim=2).values[:, :, -1]
+    return (1 - nearest_BP).clamp(0.0, 2.0).reshape(-1, *map_BDhw.shape[2:])

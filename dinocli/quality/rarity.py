@@ -188,6 +188,11 @@ class BankBuilder:
         self.count += len(raw_ND)
 
 
+def image_score(rarity_Bhw: Tensor) -> Tensor:
+    """Return the largest rarity of each image, (B,), the anomaly score of PatchCore; NaN patches are ignored."""
+    return rarity_Bhw.flatten(1).nan_to_num(nan=-torch.inf).amax(dim=1)
+
+
 def nearest_distance(
     units_BPD: Tensor, image_B: Tensor, bank_MD: Tensor, image_M: Tensor, order: int = ORDER
 ) -> Tensor:

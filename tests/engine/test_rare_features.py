@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinocli.engine import rare_features as module
-from dinocli.engine.rare_features import RareFeatures, RareFit, joined_parts, rare_share
+from dinocli.engine.rare_features import RareFeatures, RareFit
+from dinocli.engine.rare_parts import SCORE_WEIGHT, joined_parts, rare_share
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
@@ -38,7 +41,7 @@ def fitted(kind: str, batch: int = 5) -> tuple[RareFeatures, np.ndarray]:
     return fit.finish()
 
 
-def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> None:
+def test_the_feature_is_made_of_whitened_unit_parts_and_anomaly_scores() -> None:
     features, rows = fitted("pooled+rare")
     pooled, both = maps()
     numbers = torch.arange(IMAGES)
@@ -52,6 +55,10 @@ def test_the_feature_is_made_of_unit_parts_and_whitened_by_their_energy() -> Non
     energy, axes = np.linalg.eigh(moments / (FLOOR * joined.var(0).sum()))
     slow = joined @ (axes / np.sqrt(energy.clip(0) + 1)) @ axes.T
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)
+    rarity = [features.banks[name].rarity(both[name], numbers).flatten(1) for name in ("fine", "coarse")]
+    scores = torch.stack([rarity_BP.max(1).values for rarity_BP in rarity], 1).numpy()
+    slow = np.concatenate([slow, SCORE_WEIGHT * share * (scores - scores.mean(0))], 1)
+    slow /= np.linalg.norm(slow, axis=1, keepdims=True)
     np.testing.assert_allclose(rows, slow, atol=1e-5)
     np.testing.assert_allclose(features.of_maps(pooled, both, numbers).numpy(), slow, atol=1e-5)
 
@@ -63,7 +70,7 @@ def test_rare_features_do_not_depend_on_batches() -> None:
 
 def test_rare_alone_leaves_the_pooled_feature_out() -> None:
     features, rows = fitted("rare")
-    assert rows.shape == (IMAGES, 5 + 6)
+    assert rows.shape == (IMAGES, 5 + 6 + 2)
     pooled, both = maps()
     found = features.of_maps(torch.zeros_like(pooled), both, torch.arange(IMAGES))
     np.testing.assert_allclose(found.numpy(), rows, atol=1e-6)
@@ -75,6 +82,33 @@ def test_an_image_of_the_folder_is_known_by_its_name() -> None:
     assert features.numbers(["./3.png", "./new.png", "./0.png"]).tolist() == [3, -1, 0]
     unknown = features.of_maps(pooled, both)
     assert np.abs(unknown.numpy() - rows).max() > 0.01  # with its own patches in the bank an image is not rare
+
+
+def test_anomaly_scores_tell_images_with_one_unusual_patch() -> None:
+    random = torch.Generator().manual_seed(0)
+    usual_2D = torch.randn(2, 16, generator=random)
+    kind_Bhw = torch.randint(2, (40, 4, 4), generator=random)
+    map_BDhw = usual_2D[kind_Bhw].movedim(3, 1) + 0.05 * torch.randn(40, 16, 4, 4, generator=random)
+    map_BDhw[::4, :, 1, 2] = torch.randn(10, 16, generator=random)
+    fit = RareFit("rare")
+    fit.add(torch.zeros(40, 7), {"fine": map_BDhw, "coarse": map_BDhw}, names(40))
+    scores, defective = fit.finish()[1][:, -2:], np.arange(40) % 4 == 0
+    assert scores[defective].min() > 0 > scores[~defective].max()
+
+
+def test_a_state_without_scores_gives_the_features_of_its_version(tmp_path: Path) -> None:
+    features, rows = fitted("pooled+rare")
+    older = replace(features, mean_F=torch.empty(0))
+    from dinocli.quality.rarity_file import save_banks
+
+    metadata = {"kind": "pooled+rare", "share": repr(features.share), "images": json.dumps(dict(features.images))}
+    save_banks(tmp_path / "old.safetensors", features.banks, others=vars(features.whitening), metadata=metadata)
+    again = RareFeatures.load(tmp_path / "old.safetensors")
+    pooled, both = maps()
+    found = again.of_maps(pooled, both, again.numbers(names()))
+    assert again.width == older.width == found.shape[1] == rows.shape[1] - 2
+    parts = rows[:, :-2] / np.linalg.norm(rows[:, :-2], axis=1, keepdims=True)
+    np.testing.assert_allclose(found.numpy(), parts, atol=1e-6)
 
 
 def test_similar_images_give_weight_to_rare_patches() -> None:
@@ -157,4 +191,4 @@ def test_half_precision_of_the_network_leaves_the_distances_alone() -> None:
         pooled, both = rarity_maps(backbone, x)
     whole = {name: map_BDhw.float() for name, map_BDhw in both.items()}
     torch.testing.assert_close(half, features.of_maps(pooled.float(), whole), rtol=0, atol=1e-6)
-    assert joined_parts(features.banks, 1.0, pooled, whole).dtype == torch.float32
+    assert joined_parts(features.banks, 1.0, pooled, whole)[0].dtype == torch.float32

@@ -267,6 +267,6 @@ def test_transformers_have_rare_patches_too(tmp_path: Path) -> None:
     save_file(backbone.model.state_dict(), tmp_path / "vit.safetensors")
     own: dict[str, Any] = {"weights": str(tmp_path / "vit.safetensors"), "model": "test_vit", "size": 64}
     embed(job(folder, tmp_path / "f.npy", "pooled+rare", **own))
-    assert open_features(tmp_path / "f.npy").rows.shape == (6, backbone.dim + 2 * backbone.map_dim)
+    assert open_features(tmp_path / "f.npy").rows.shape == (6, backbone.dim + 2 * backbone.map_dim + 2)
     embed(job(folder, tmp_path / "g.npy", weights="", model="", size=0, like=str(tmp_path / "f.npy")))
     np.testing.assert_allclose(rows_of(tmp_path / "g.npy"), rows_of(tmp_path / "f.npy"), atol=1e-5)
