@@ -211,7 +211,8 @@ def show_trained(terminal: "Terminal", result: "TrainResult | None", *, hints: S
 
     if result is None:
         return
-    step = f"step {result.best_step}" + (f", alpha {result.alpha:g}" if result.alpha < 1 else "")
+    step = f"step {result.best_step}" if result.best_step else "statistics"  # adapted ones of the batch norms
+    step += f", alpha {result.alpha:g}" if result.alpha < 1 else ""
     for title, lines in (("Without labels", result.lines), ("With your labels", result.labelled)):
         if lines:
             terminal.table(title, *_score_table(lines, step))

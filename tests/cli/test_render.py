@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ from dinocli.cli.evaluate import _show_table
 from dinocli.cli.facts import print_facts
 from dinocli.cli.render import Terminal, print_json, text_table
 from dinocli.cli.search import show_found
+from dinocli.cli.training import show_trained
 from dinocli.quality.bootstrap import Difference
 from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.score_table import UNCLEAR, ScoreRow
+from dinocli.quality.verdict import Verdict
+from dinocli.report.score_lines import ScoreLine
 from dinocli.report.search_sheet import Hit, Query
 from dinocli.report.text import wrap_words
 from dinocli.tasks.search.search_options import SearchResult
+from dinocli.tasks.train.run_report import TrainResult
 
 LONG = "./line3/" + "x" * 190 + "_0815.png"
 
@@ -137,3 +142,14 @@ def test_lines_of_a_terminal_break_between_words_and_never_in_a_path() -> None:
     assert lines[1] == path
     assert lines[2:] == ["and look at its report", "second"]
     assert wrap_words("  indented, short", 40) == "  indented, short"
+
+
+@pytest.mark.parametrize(("best_step", "column"), [(0, "statistics"), (30, "step 30")])
+def test_the_table_of_a_run_names_the_weights_that_it_selected(
+    best_step: int, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics that were adapted before the first step are not called step 0."""
+    lines, verdict = [ScoreLine("rankme", "RankMe", 2.0, 3.0)], Verdict("no different", "start", "As before.")
+    known = {"tried": [], "advice": [], "steps": 30, "seconds": 1.0, "images": 9, "bad": 0}
+    show_trained(Terminal(), TrainResult(Path("run"), verdict, lines, [], best_step, 1.0, **known))  # type: ignore[arg-type]
+    assert ["start", column, "change"] == re.split(r"\s{2,}", capsys.readouterr().err.splitlines()[1].strip())

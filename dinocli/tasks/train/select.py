@@ -93,7 +93,9 @@ def select(context: TrainContext, plan: TrainPlan, trained: Trained) -> Selectio
     if best and not result.stop_reason:
         adapted, alpha, tried = best_interpolation(context, plan, trained, best, adapted)
     best_step, images = best.step if best else 0, judged_images(trained)
-    context.reporter.line(f"comparing step {best_step} with the start on {images}")
+    if best:
+        what = f"step {best_step}" if best_step else "adapted batch-norm statistics (no step was better)"
+        context.reporter.line(f"comparing {what} with the start on {images}")
     staged = bool(best and best_step and plan.recipe.model.batch_norm == "adapted")
     if not probe.start:  # else the guard has measured both, with nothing to select among
         context.reporter.stage("measuring the verdict", probe.images_per_measurement * (1 + bool(best) + staged))
