@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import dinocli
@@ -107,7 +108,9 @@ def ways(blocks: Blocks) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
             maps = {"fine": blocks.maps[fine][part], "coarse": blocks.maps[coarse][part]}
             fit.add(pooled_ND[part], maps, names[part])
         features, rows_NP = fit.finish()
-        yield f"pooled+rare of blocks {fine} and {coarse}", torch.from_numpy(rows_NP), {"share": features.share}
+        way, facts, whitened = f"pooled+rare of blocks {fine} and {coarse}", {"share": features.share}, rows_NP[:, :-2]
+        yield way, torch.from_numpy(rows_NP), facts
+        yield f"{way}, without scores", F.normalize(torch.from_numpy(whitened), dim=1), facts
 
 
 def scores(features_ND: Any, labels_N: Any) -> dict[str, float]:

@@ -3,7 +3,8 @@
 The pooled feature and the rarity-weighted mean of each map are L2-normalised, weighted and concatenated; the result is
 whitened. Both tell what an image shows, whatever its rarity: length 1 hides whether its rarest patch is usual or not.
 So the anomaly score of the image by each map, its largest rarity, is appended. It is not scaled by its own spread: in
-folders where every image has an unusual patch, the scores differ little, and so do their entries in the feature.
+folders where every image has an unusual patch, the scores differ little, and so do their entries in the feature. It is
+limited, so that two images of other domains, which are unlike everything, are not alike for that.
 
 Legend: B images, D width of a map, h w rows and columns of a grid, P width of the whitened parts, F maps.
 """
@@ -23,6 +24,10 @@ SHARPNESS = 3
 
 SCORE_WEIGHT = 2.0
 """Factor of the anomaly scores beside whitened parts of length 1, times the share of the rare part."""
+
+SCORE_LIMIT = 0.5
+"""Maximum of a weighted score, absolute: three to five standard deviations on solar cells. The other parts keep two
+thirds of the energy at least."""
 
 
 def rare_share(similarity: float) -> float:
@@ -84,4 +89,5 @@ def with_scores(whitened_BP: Tensor, scores_BF: Tensor, mean_F: Tensor, share: f
     """
     if not len(mean_F):
         return whitened_BP
-    return F.normalize(torch.cat([whitened_BP, SCORE_WEIGHT * share * (scores_BF - mean_F)], dim=1), dim=1)
+    weighted_BF = (SCORE_WEIGHT * share * (scores_BF - mean_F)).clamp(-SCORE_LIMIT, SCORE_LIMIT)
+    return F.normalize(torch.cat([whitened_BP, weighted_BF], dim=1), dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dinocli.engine import rare_features as module
 from dinocli.engine.rare_features import RareFeatures, RareFit
-from dinocli.engine.rare_parts import SCORE_WEIGHT, joined_parts, rare_share
+from dinocli.engine.rare_parts import SCORE_WEIGHT, joined_parts, rare_share, with_scores
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.rarity_maps import rarity_maps
@@ -57,7 +57,8 @@ def test_the_feature_is_made_of_whitened_unit_parts_and_anomaly_scores() -> None
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)
     rarity = [features.banks[name].rarity(both[name], numbers).flatten(1) for name in ("fine", "coarse")]
     scores = torch.stack([rarity_BP.max(1).values for rarity_BP in rarity], 1).numpy()
-    slow = np.concatenate([slow, SCORE_WEIGHT * share * (scores - scores.mean(0))], 1)
+    weighted = (SCORE_WEIGHT * share * (scores - scores.mean(0))).clip(-0.5, 0.5)
+    slow = np.concatenate([slow, weighted], 1)
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)
     np.testing.assert_allclose(rows, slow, atol=1e-5)
     np.testing.assert_allclose(features.of_maps(pooled, both, numbers).numpy(), slow, atol=1e-5)
@@ -94,6 +95,13 @@ def test_anomaly_scores_tell_images_with_one_unusual_patch() -> None:
     fit.add(torch.zeros(40, 7), {"fine": map_BDhw, "coarse": map_BDhw}, names(40))
     scores, defective = fit.finish()[1][:, -2:], np.arange(40) % 4 == 0
     assert scores[defective].min() > 0 > scores[~defective].max()
+
+
+def test_scores_of_images_unlike_all_others_leave_most_to_their_content() -> None:
+    content_BP = F.normalize(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.1, 0.0]]), dim=1)
+    rows = with_scores(content_BP, torch.tensor([[1.9, 1.9], [1.9, 1.9], [0.4, 0.4]]), torch.tensor([0.4, 0.4]), 1.0)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
+    assert rows[0] @ rows[1] < 0.5 < rows[0] @ rows[2]  # another odd image, and a usual one of the same content
 
 
 def test_a_state_without_scores_gives_the_features_of_its_version(tmp_path: Path) -> None:
