@@ -32,9 +32,6 @@ SHOWN = ("knn", "few_shot_5")
 
 FEATURES = ("pooled", "pooled+rare")
 
-STAGES = ("start", "statistics", "trained")
-"""Weights of the table by part."""
-
 PARTS = (
     "Training",
     "Features without training",
@@ -65,12 +62,6 @@ Also on this page: [features without training](#features-without-training),
 * **kept**: the verdict kept the trained weights. [How the guard decides](guard.md).
 
 {source}
-## What each part gives
-
-Batch norms of a convnet first move a tenth of the way to the statistics of the images (*statistics*: no weight is
-trained), then training starts. Each cell: start -> statistics -> trained, of the same runs as above.
-
-{by_part}
 ## How it was measured
 
 EfficientNet-Lite0 (5 million parameters) with ImageNet weights that were trained with labels, on two shared CPU cores,
@@ -112,7 +103,7 @@ def page(files: dict[str, Row]) -> str:
     parts = [HEAD.format(steps=main["steps"]), table(*gain_table(main["gain"]))]
     parts += ["![k-NN accuracy, plain network and both together](images/results.svg)\n"]
     parts += [
-        BELOW.format(source=paragraph(source), by_part=table(*part_table(main["gain"]))),
+        BELOW.format(source=paragraph(source)),
         "## What is not shown here\n",
         "".join(item(limit) for limit in main["limits"]),
     ]
@@ -152,17 +143,6 @@ def gain_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             [f"{row['set']} ({row['images']:,})", "yes" if row["kept"] else "no", *pairs, f"{100 * gone:.0f} %"]
         )
     return [*header, "errors gone"], lines
-
-
-def part_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table of both parts of a run: batch-norm statistics and training."""
-    scores = {"knn": "k-NN", "macro_f1": "macro F1", "few_shot_5": "5-shot"}
-    lines = []
-    for row in ordered([ends(row) for row in rows]):
-        for feature in FEATURES:
-            cells = [" -> ".join(f"{row[feature][stage][score]:.3f}" for stage in STAGES) for score in scores]
-            lines.append([row["set"], feature, *cells])
-    return ["images", "feature", *scores.values()], lines
 
 
 def ends(row: Row) -> Row:

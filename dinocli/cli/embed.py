@@ -37,7 +37,7 @@ def embed(
     model: opt.Model = None,
     tokens: Annotated[
         Literal["auto", "pooled", "cls", "mean", "cls+mean", "gem", "patch", "rare", "pooled+rare"],
-        opt.feature("--tokens", "auto: pooled+rare for convnets and ViTs with 64+ images, else pooled."),
+        opt.feature("--tokens", "auto: pooled+rare, or pooled if it does not help; a line says why."),
     ] = "auto",
     layers: Annotated[
         int, opt.feature("--layers", "Last blocks of a ViT, or maps of a convnet, to concatenate.", min=1)

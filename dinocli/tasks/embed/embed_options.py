@@ -36,7 +36,7 @@ class EmbedOptions(ImageOptions):
         out: Feature file, in the format of its suffix; `-` writes `.npy` bytes to stdout. Without a suffix, a folder
             with one `.npy` file per image, for patch tokens.
         tokens: Kind of features, one of `dinocli.models.token_kinds.KINDS`, or auto: `pooled+rare` for a convnet or
-            plain ViT and at least 64 images, else `pooled`.
+            plain ViT and at least 64 images, unless they are like those of the weights; else `pooled`.
         layers: Number of last blocks of a ViT, or last feature maps of a convnet, that are concatenated.
         size: Side of the square that an image is resized to, pixels; 0 is the size of the weights.
         keep_aspect: Resize the shorter side of an image to `size` and keep its aspect ratio.

@@ -1,6 +1,7 @@
 """Setup of `embed`: image list, weights, preprocessing, precision, and the shape of a row."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -13,6 +14,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.config.recipe import Data
 from dinocli.data.image_list import ImageList
 from dinocli.data.input_channels import input_channels
+from dinocli.data.parallel import thread_count
 from dinocli.data.ranges import MEASURED, range_option
 from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import find_images
@@ -22,6 +24,7 @@ from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.engine.rare_features import RareFeatures, named_from, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
+from dinocli.engine.start_shift import shift_of_folder
 from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory
 from dinocli.files import user_path
@@ -145,18 +148,20 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         )
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(info.describe())
-        kind, note = chosen_tokens(options, backbone, len(images))
-        if note:
-            reporter.line(note)
-        options = replace(options, tokens=kind)
-        tokens = Tokens(kind, options.layers)
-        tokens.check(backbone)
         preprocess = _preprocess(options, images, info, stored, reporter)
-        if not options.tile:
-            tokens = replace(tokens, inside_HW=inside_of(preprocess))
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
     backbone = ready(backbone, device)
+    if not options.like:
+        threads = thread_count(options.read.data(stored).workers)
+        shift = partial(shift_of_folder, backbone, images, preprocess, threads, device)
+        trained_here = info.similarity_change or not info.pretrained
+        kind, note = chosen_tokens(options, backbone, len(images), (lambda: float("nan")) if trained_here else shift)
+        if note:
+            reporter.line(note)
+        options = replace(options, tokens=kind)
+        tokens = Tokens(kind, options.layers, None if options.tile else inside_of(preprocess))
+        tokens.check(backbone)
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard_images = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(

@@ -1,18 +1,28 @@
 """Choice of the tokens of `embed` for `--tokens auto`."""
 
+from collections.abc import Callable
+
 from dinocli.engine.rare_features import MIN_RARE_IMAGES, why_not_rare
 from dinocli.models.backbone import Backbone
 from dinocli.models.token_kinds import AUTO, POOLED_RARE
+from dinocli.quality.near_start import NEAR_SHIFT
 from dinocli.tasks.embed.embed_options import STDOUT, EmbedOptions
 
 
-def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tuple[str, str]:
+def chosen_tokens(
+    options: EmbedOptions, backbone: Backbone, images: int, shift: Callable[[], float]
+) -> tuple[str, str]:
     """Choose pooled features with rare patches for convnets and plain ViTs, and pooled features otherwise.
+
+    Images like those that the weights were trained on get pooled features: on five such sets (photographs, flowers,
+    insects, pets, textures) whitening and rare patches changed k-NN accuracy by -.9 to +.2 points, and cost up to 4.9
+    points of 5-shot.
 
     Args:
         options: Options of the command; other tokens than `auto` are returned unchanged.
         backbone: Backbone of the features.
         images: Number of listed images, of all shards.
+        shift: Computes the shift of variances of the images (`shift_of_folder`); NaN if it tells nothing.
 
     Returns:
         One of `dinocli.models.token_kinds.KINDS`, and a sentence for the user, empty unless tokens are `auto`.
@@ -20,6 +30,10 @@ def chosen_tokens(options: EmbedOptions, backbone: Backbone, images: int) -> tup
     if options.tokens != AUTO:
         return options.tokens, ""
     reason = _pooled_reason(options, backbone, images)
+    if not reason and shift() < NEAR_SHIFT:
+        reason = (
+            f"these images are like those that the weights were trained on; --tokens {POOLED_RARE} adds rare patches"
+        )
     if reason:
         return "pooled", f"features: pooled ({reason})"
     return POOLED_RARE, (

@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from safetensors.torch import save_file
 from dinocli.artifacts.feature_file import open_features
 from dinocli.errors import WeightsError
 from dinocli.models.create import create_backbone
+from dinocli.models.timm_folder import save_backbone
+from dinocli.models.weights import load_backbone
+from dinocli.models.weights_info import plain_preprocess
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.cluster.cluster_inputs import open_members
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.cluster.drifted_batch import drift_of, open_batch
-from dinocli.tasks.embed import token_choice
+from dinocli.tasks.embed import embed_setup, token_choice
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_dry_run import dry_run
 from dinocli.tasks.embed.embed_options import EmbedOptions
@@ -46,7 +50,7 @@ ASKED = EmbedOptions()
 def test_tokens_are_chosen_by_model_and_folder_with_a_reason(
     model: str, options: EmbedOptions, images: int, kind: str, words: str
 ) -> None:
-    found, said = chosen_tokens(options, create_backbone(model), images)
+    found, said = chosen_tokens(options, create_backbone(model), images, lambda: nan)
     assert found == kind
     assert words in said
     assert bool(words) == bool(said)
@@ -55,10 +59,37 @@ def test_tokens_are_chosen_by_model_and_folder_with_a_reason(
 def test_hierarchical_transformers_were_not_measured() -> None:
     backbone = create_backbone("test_vit")
     backbone.architecture = "hierarchical"
-    assert chosen_tokens(ASKED, backbone, 1000) == (
+    assert chosen_tokens(ASKED, backbone, 1000, lambda: nan) == (
         "pooled",
         "features: pooled (rare patches were not measured for hierarchical transformers)",
     )
+
+
+def test_images_like_those_of_the_weights_get_pooled_features() -> None:
+    found, said = chosen_tokens(ASKED, create_backbone("test_convnext"), 64, lambda: 0.3)
+    assert found == "pooled"
+    assert "these images are like those that the weights were trained on; --tokens pooled+rare adds rare" in said
+    assert chosen_tokens(ASKED, create_backbone("test_convnext"), 64, lambda: 0.35)[0] == "pooled+rare"
+    assert chosen_tokens(replace(ASKED, tokens="pooled+rare"), create_backbone("test_convnext"), 64, lambda: 0.3) == (
+        "pooled+rare",
+        "",
+    )
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_shift_of_a_folder_decides_unless_the_weights_were_adapted_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, adapted: bool
+) -> None:
+    monkeypatch.setattr(token_choice, "MIN_RARE_IMAGES", 8)
+    monkeypatch.setattr(embed_setup, "shift_of_folder", lambda *_: 0.2)
+    backbone, info, _ = load_backbone("none", "test_convnext")
+    info = replace(info, pretrained=True, similarity_change=-0.1 if adapted else 0.0)
+    save_backbone(tmp_path / "weights", backbone, info, plain_preprocess(info))
+    ears = Ears()
+    folder = write_images(tmp_path / "images", 8)
+    embed(job(folder, tmp_path / "f.npy", weights=str(tmp_path / "weights"), model=""), ears)
+    assert open_features(tmp_path / "f.npy").meta["tokens"] == ("pooled+rare" if adapted else "pooled")
+    assert any("like those that the weights were trained on" in line for line in ears.lines) is not adapted
 
 
 @pytest.fixture(scope="module")
