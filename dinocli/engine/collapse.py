@@ -57,7 +57,7 @@ def best_of(results: Sequence[ProbeResult]) -> ProbeResult | None:
 
 
 ADVICE = {
-    "finite": "lower the learning rate, or compute in float32 (--set run.precision=fp32)",
+    "finite": "lower the learning rate (--set optim.lr=...) or, in half precision, set run.precision=fp32",
     "uniform": "lower the teacher's temperature (--set dino.teacher_temp=0.03) or the learning rate",
     "one-hot": "raise the teacher's temperature or lower its momentum (--set dino.teacher_momentum=0.99)",
     "features": "lower the learning rate (--set optim.lr=...) or the number of steps",

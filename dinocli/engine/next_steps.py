@@ -18,10 +18,8 @@ accuracy by labels fell while the score rose, and on aerial images, where both r
 UNCHANGED_CKA, DRIFTED_CKA = 0.995, 0.7
 """CKA to the start's features above which the weights have hardly changed, and below which they changed too much."""
 
-LOST_DEFECTS = (
-    "Synthetic defects are detected less often. Train a convnet with the batch-norm statistics of the original weights "
-    "(--set model.batch_norm=frozen)."
-)
+LOST_DEFECTS = "Synthetic defects are detected less often."
+KEEP_STATISTICS = "Train with the batch-norm statistics of the original weights (--set model.batch_norm=frozen)."
 LABEL_SOME = "Label a few images and give the labels with --labels: scores by your labels are more reliable."
 READ_YOURS = "The scores by your labels are more reliable."
 
@@ -56,9 +54,10 @@ def next_steps(
     judge = READ_YOURS if labelled else LABEL_SOME
     if NEAR_START in verdict.reason:
         return [f"The trained weights are in adapted/. {judge}" if after.step else judge]
-    advice = (
-        [f"{LOST_DEFECTS} If small defects do not matter to you: {judge}"] if DEFECT_DECREASE in verdict.reason else []
-    )
+    advice = list[str]()
+    if DEFECT_DECREASE in verdict.reason:
+        other = [] if recipe.model.batch_norm == "frozen" else [KEEP_STATISTICS]
+        advice.append(" ".join([LOST_DEFECTS, *other, f"If small defects do not matter to you: {judge}"]))
     if recipe.model.teacher:
         return [
             *advice,
@@ -75,11 +74,7 @@ def next_steps(
     later = (probed for probed in result.probe_results if probed.step > after.step)
     changed_later = unchanged and not all(probed.scores.cka_to_start > UNCHANGED_CKA for probed in later)
     if result.stop_reason or verdict.outcome == "worse" or cka < DRIFTED_CKA or changed_later:
-        advice.append(
-            f"The weights changed too much: lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g}), "
-            "penalise changes of the features (--set loss.feature_anchor=1), or train fewer parameters "
-            "(--set model.trainable=last-1)."
-        )
+        advice.append(f"The weights changed too much: {', or '.join(_smaller_changes(recipe))}.")
     elif unchanged:
         advice.append(
             f"The weights have hardly changed: train for longer ({longer}), or faster "
@@ -94,3 +89,13 @@ def next_steps(
         "images (dinocli recipe list), larger views, or weaker augmentation."
     )
     return advice
+
+
+def _smaller_changes(recipe: Recipe) -> list[str]:
+    """Return ways to change the weights less, each by a setting that the run did not have."""
+    ways = [f"lower the learning rate (--set optim.lr={float(recipe.optim.lr) / 3:.1g})"]
+    if recipe.loss.feature_anchor < 1:
+        ways.append("penalise changes of the features (--set loss.feature_anchor=1)")
+    if recipe.model.trainable == "all":
+        ways.append("train fewer parameters (--set model.trainable=last-1)")
+    return ways

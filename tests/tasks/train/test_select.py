@@ -16,7 +16,7 @@ from dinocli.engine.probe import Measured, Probe
 from dinocli.progress import ProgressReporter
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult, Scores
 from dinocli.quality.selection_score import CROP_QUADRANT, TEACHER_NEIGHBOURS
-from dinocli.quality.verdict import Verdict
+from dinocli.quality.verdict import DEFECT_DECREASE, Verdict
 from dinocli.report.score_lines import ScoreLine, score_lines
 from dinocli.report.verdict_words import KEEP, details
 from dinocli.tasks.train import select as select_module
@@ -143,6 +143,18 @@ def test_a_no_comes_with_what_to_try_next(
     assert any(words in sentence for sentence in found)
     assert "views.png" in found[-1]
     assert len(found) <= 3
+
+
+def test_advice_names_no_setting_that_the_run_had() -> None:
+    verdict = Verdict("worse", "start", f"{DEFECT_DECREASE}.")
+
+    def words(*settings: str) -> str:
+        known = {"distinct": 500, "after": moved(20, 0.5)}
+        return " ".join(next_steps(verdict, result(), tiny_recipe(*settings), **known))  # type: ignore[arg-type]
+
+    for setting in ("model.batch_norm=frozen", "loss.feature_anchor=1", "model.trainable=last-1"):
+        assert f"--set {setting}" in words()
+        assert f"--set {setting}" not in words(setting)
 
 
 def test_with_too_few_images_for_a_verdict_the_only_advice_is_to_collect_more() -> None:
