@@ -211,6 +211,20 @@ def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str
     ]
 
 
+def outside_notes(samples: Sequence[ImageSample], policy: str, low: float, high: float, file: str = "") -> list[str]:
+    """Warn about images without a value in the range, which it makes black or white; a few are normal."""
+    if policy not in ("percentile", "window", "fixed"):  # `clip_notes` has the others
+        return []
+    ends = [(image, *np.percentile(image.values, (0.1, 99.9))) for image in samples if image.values.size]
+    lost = [image for image, least, most in ends if most < low or least > high]
+    if not lost or len(lost) < _MIN_DARK_FRACTION * len(samples):
+        return []
+    return [
+        f"{len(lost)} of {len(samples)} files lie outside the range {low:g} to {high:g}, such as {lost[0].name} "
+        f"({lost[0].low:g} to {lost[0].high:g}), and become black or white; {_other_range(file)}"
+    ]
+
+
 def window_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Note that files store a display window, if the range is another one."""
     windows = Counter(image.window for image in samples if image.window)

@@ -18,6 +18,7 @@ from dinocli.data.folder_notes import (
     mask_notes,
     narrow_notes,
     nodata_notes,
+    outside_notes,
     page_notes,
     window_notes,
 )
@@ -145,6 +146,7 @@ def survey(
             *float_notes(samples, policy),
             *blank_notes(samples),
             *narrow_notes(samples, policy, low, high),
+            *outside_notes(samples, policy, low, high),
             *uneven_notes(samples, policy, low, high),
             *mask_notes(samples),
             *alpha_notes(samples, ignored=ignores_alpha(samples)),
@@ -182,6 +184,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
         *blank_notes(samples),
         *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
         *clip_notes(same_kind, p, file),
+        *outside_notes(same_kind, p.range_policy, p.range_low, p.range_high, file),
         *mask_notes(samples),
         *alpha_notes(samples, ignored=p.alpha == "ignore"),
         *channel_notes(samples),

@@ -330,6 +330,24 @@ def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
     assert kinds.startswith("1 of 1 files are uint16"), "what cannot be read at all is said once"
 
 
+@pytest.mark.parametrize("spec", ["fixed:900,1200", "window:1050,300"])
+def test_images_outside_a_given_range_are_noted(tmp_path: Path, spec: str) -> None:
+    """All of them would be black, and their features equal."""
+    for number in range(20):
+        save(tmp_path / f"{number:02}.png", noise(8, 8, seed=number))
+    (warning,) = survey_of(tmp_path, spec).warnings
+    assert warning.startswith("20 of 20 files lie outside the range 900 to 1200, such as ./")
+    assert warning.endswith("and become black or white; --range auto or another one measures a new range")
+    stored = settings(range_policy=spec.partition(":")[0], range_low=900.0, range_high=1200.0)
+    images = find_images([str(tmp_path)])
+    assert "lie outside the range 900 to 1200" in check_stored(images, stored)[0]
+    assert "with a --range that fits both" in check_stored(images, stored, "feats.npy")[0]
+    inside = survey_of(tmp_path, "fixed:100,120")
+    assert inside.warnings == [], "most pixels are clipped, as was asked for"
+    save(tmp_path / "dark.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
+    assert survey_of(tmp_path, "fixed:100,120").warnings == [], "a few dark images are normal"
+
+
 def test_mixed_depth_kinds_error_names_a_file(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"{number}.png", noise(8, 8))
