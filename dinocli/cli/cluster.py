@@ -126,10 +126,14 @@ def cluster(
 def _cosine(text: str) -> float:
     from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
 
+    if text == "auto":
+        return AUTO_DUPLICATES
     try:
-        return AUTO_DUPLICATES if text == "auto" else float(text)
+        if (cosine := float(text)) != AUTO_DUPLICATES:
+            return cosine
     except ValueError:
-        raise typer.BadParameter(f"{text!r}: give auto, a cosine or 0", param_hint="--duplicates") from None
+        pass
+    raise typer.BadParameter(f"{text!r}: give auto, a cosine or 0", param_hint="--duplicates")
 
 
 def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
@@ -147,11 +151,9 @@ def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
             continue
         _show_labels(terminal, column, outcome.label_counts[column])
         terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-    if outcome.duplicates is not None:
-        terminal.line(
-            f"{outcome.copies:,} files are exact copies, {outcome.duplicates:,} pairs are near-copies, "
-            f"{outcome.duplicate_groups:,} groups in all"
-        )
+    if outcome.duplicate_reason:  # else they were not searched
+        near = "" if outcome.duplicates is None else f", {outcome.duplicates:,} pairs are near-copies"
+        terminal.line(f"{outcome.copies:,} files are exact copies{near}, {outcome.duplicate_groups:,} groups in all")
     name, score = outcome.outliers[0] if outcome.outliers else ("", 0.0)
     if score > 0:  # else there is one image, or all are alike
         terminal.line(f"oddest image: {name}, {score:.1f} standard deviations above the median")

@@ -83,6 +83,7 @@ def test_left_out_features_are_those_of_the_newest_run(
         (("-k", "99"), 2, "more groups than there are images (20)"),
         (("--method", "dbscan"), 2, "hdbscan"),
         (("--labels", "no.csv"), 3, "no.csv"),
+        (("--duplicates", "-1"), 2, "give auto, a cosine or 0"),
         (("--range", "full", "--page", "1"), 2, "--range, --page cannot change the features"),
     ],
 )
@@ -221,6 +222,8 @@ def test_tiles_are_shown_each_for_itself(feats: Path, tmp_path: Path) -> None:
         Image.fromarray(half).save(tmp_path / "images" / name)
     done = warm("cluster", feats, "-k", "2", "--duplicates", "0", cwd=tmp_path)
     assert done.code == 0, done.err
+    assert "copies" not in done.err, "they were not searched"
+    assert "tiles are not checked" in done.err
     lines = (tmp_path / "clusters.csv").read_text().splitlines()
     assert lines[0].endswith(",left,top,width,height,cluster_name")
     assert [line.split(",", 1)[0] for line in lines[1:]] == [name for name in names[:4] for _ in range(2)]

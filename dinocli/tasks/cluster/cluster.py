@@ -33,6 +33,7 @@ from dinocli.tasks.cluster.cluster_options import (
 from dinocli.tasks.cluster.cluster_page import write_page
 from dinocli.tasks.cluster.cluster_tables import (
     read_ids,
+    row_keys,
     write_clusters,
     write_drift,
     write_duplicate_groups,
@@ -122,10 +123,11 @@ def _ids(
     groups = len(found.grouping.sizes_K)
     if not options.ids_from:
         return list(range(groups))
-    shared = sum(name in earlier for name in members.names)
+    keys = row_keys(members)
+    shared = sum(key in earlier for key in keys)
     text = f"groups are numbered as in {options.ids_from}, by the names of {shared:,} of {len(members):,} images"
     (reporter.line if shared else reporter.warn)(text)
-    return stable_ids(earlier, members.names, found.grouping.label_N, groups)
+    return stable_ids(earlier, keys, found.grouping.label_N, groups)
 
 
 def _write(
@@ -154,7 +156,7 @@ def _write(
         if options.checks:
             write_issues(new(options.beside(ISSUES)), members, findings.issues)
         if findings.drifted:
-            write_drift(new(options.beside(DRIFT)), findings.drifted.batch.names, findings.drifted.features.score_M)
+            write_drift(new(options.beside(DRIFT)), findings.drifted.batch, findings.drifted.features.score_M)
         if options.select:
             write_selected(new(options.beside(SELECTED)), members, findings.selected)
         if options.link_dir and members.root:

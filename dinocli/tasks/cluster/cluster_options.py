@@ -196,7 +196,7 @@ class ClusterResult:
         curve: Scores of each number of groups that `-k auto` tried.
         agreement: Label column -> scores of the agreement of groups and labels (NMI, ARI, accuracy).
         label_counts: Label column -> number of images of each label in each group.
-        duplicates: Number of near-duplicate pairs; None if there were too many to list.
+        duplicates: Number of near-duplicate pairs; None without a search, or if there were too many to list.
         duplicate_groups: Number of groups of near or exact duplicates.
         duplicate_reason: Source of the near-duplicate threshold; empty without a search.
         copies: Number of images whose file is a byte-identical copy of another one.

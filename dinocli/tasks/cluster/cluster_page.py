@@ -66,7 +66,7 @@ def write_page(
         method=findings.map.method,
         duplicates=[group._replace(rows=[index_of[row] for row in group.rows]) for group in groups],
         copies=outcome.copies,
-        near=outcome.duplicates,
+        near=outcome.duplicates if outcome.duplicate_reason else 0,
         issues=[replace(issue, row=index_of[issue.row]) for issue in findings.issues if issue.row in index_of],
         drift=drift_part(drifted.verdict, drifted.batch, drifted.features.score_M) if drifted else None,
         curves=k_curves(outcome.curve, len(outcome.clusters)),

@@ -33,7 +33,7 @@ def write_clusters(path: Path, members: FeatureFile, findings: Findings, cluster
     name_of = {group.cluster: group.name for group in clusters}
     grouping = findings.groups.grouping
     medoids = set(grouping.medoids_K)
-    boxes: Sequence[Sequence[int]] = members.boxes or [()] * len(members)
+    boxes = _boxes(members)
     numbers = findings.number_N.tolist()
     columns = zip(
         members.names,
@@ -53,7 +53,7 @@ def write_clusters(path: Path, members: FeatureFile, findings: Findings, cluster
 
 
 def read_ids(path: Path) -> dict[str, int]:
-    """Read the group number by image name from an earlier table of `cluster`; images in no group are left out.
+    """Read the group number of each row (`row_keys`) from an earlier table; images in no group are left out.
 
     Raises:
         DataError: The file is not such a table.
@@ -62,33 +62,53 @@ def read_ids(path: Path) -> dict[str, int]:
         rows = parse_table(path.read_text(encoding="utf-8-sig"))
         header = rows[0].cells
         name_column, group_column = header.index("path"), header.index("cluster")
-        groups = {row.cells[name_column]: int(row.cells[group_column]) for row in rows[1:]}
+        columns = [name_column, *(header.index(key) for key in BOX_KEYS if key in header)]
+        groups = {_key([row.cells[column] for column in columns]): int(row.cells[group_column]) for row in rows[1:]}
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
     return {name: group for name, group in groups.items() if group != NO_CLUSTER}
 
 
+def row_keys(members: FeatureFile) -> list[str]:
+    """Return what tells each row from the others in tables: its name, and its tile in features of tiles."""
+    return [_key([name, *map(str, box)]) for name, box in zip(members.names, _boxes(members), strict=True)]
+
+
+def _key(cells: Sequence[str]) -> str:
+    return "\t".join(cells)
+
+
+def _boxes(members: FeatureFile) -> Sequence[Sequence[int]]:
+    return members.boxes or [()] * len(members)
+
+
 def write_pairs(path: Path, members: FeatureFile, pairs: Sequence[SamePair]) -> None:
-    """Write one row per pair, highest cosine first."""
-    names = members.names
-    rows = ((names[p.first], names[p.second], f"{p.cosine:.6f}", int(p.exact), _short(p.likeness)) for p in pairs)
-    write_table(path, PAIRS, rows)
+    """Write one row per pair, highest cosine first; of tiles, where both lie."""
+    names, boxes = members.names, _boxes(members)
+    rows = (
+        (names[one], names[two], f"{cosine:.6f}", int(exact), _short(likeness), *boxes[one], *boxes[two])
+        for one, two, cosine, exact, likeness in pairs
+    )
+    tiles = (*BOX_KEYS, *(f"other_{key}" for key in BOX_KEYS)) if members.boxes else ()
+    write_table(path, (*PAIRS, *tiles), rows)
 
 
 def write_duplicate_groups(path: Path, members: FeatureFile, groups: Sequence[DuplicateGroup]) -> None:
-    """Write one row per image with a duplicate, group by group; `keep` is 1 for the file to keep."""
+    """Write one row per image or tile with a duplicate, group by group; `keep` is 1 for the one to keep."""
+    boxes = _boxes(members)
     lines = (
-        (number, members.names[row], int(place == 0), int(group.exact))
+        (number, members.names[row], int(place == 0), int(group.exact), *boxes[row])
         for number, group in enumerate(groups)
         for place, row in enumerate(group.rows)
     )
-    write_table(path, GROUPS, lines)
+    write_table(path, (*GROUPS, *(BOX_KEYS if members.boxes else ())), lines)
 
 
-def write_drift(path: Path, names: Sequence[str], score_M: NDArray[np.float64]) -> None:
-    """Write one row per image of the other batch, highest drift score first."""
-    order = np.argsort(-score_M, kind="stable").tolist()
-    write_table(path, ("path", "score"), ((names[row], _short(float(score_M[row]))) for row in order))
+def write_drift(path: Path, batch: FeatureFile, score_M: NDArray[np.float64]) -> None:
+    """Write one row per image or tile of the other batch, highest drift score first."""
+    order, boxes = np.argsort(-score_M, kind="stable").tolist(), _boxes(batch)
+    rows = ((batch.names[row], _short(float(score_M[row])), *boxes[row]) for row in order)
+    write_table(path, ("path", "score", *(BOX_KEYS if batch.boxes else ())), rows)
 
 
 def write_issues(path: Path, members: FeatureFile, issues: Sequence[ImageIssue]) -> None:

@@ -39,7 +39,7 @@ class Same(NamedTuple):
     Args:
         pairs: Highest cosine first. Each copy of a file is paired with the first copy; of near-duplicates all pairs are
             listed.
-        near: Number of near-duplicate pairs; None if there were too many.
+        near: Number of near-duplicate pairs; None without a search, or if there were too many.
         copies: Number of images whose file is a copy of an earlier one.
         groups: The pairs as groups, largest first; of a group the file to keep is first: that of most pixels, then the
             largest, then by name.
@@ -71,7 +71,7 @@ def find_same(
         seed: Random seed of sampled rows and unrelated pairs.
     """
     if not threshold:
-        return Same([], 0, 0, [])
+        return Same([], None, 0, [])
     root, boxes = members.root, members.boxes
     copies = same_files([str(root / name) for name in members.names]) if root and boxes is None else []
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]

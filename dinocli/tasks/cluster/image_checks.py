@@ -40,7 +40,10 @@ class CheckedImages(NamedTuple):
 
 def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
     """Decode all images at 128 pixels and measure them; None for tiles, missing images or too many images."""
-    if members.root is None or members.boxes is not None:
+    if members.boxes is not None:
+        reporter.line("tiles are not checked for darkness, blur and odd sizes")
+        return None
+    if members.root is None:
         return None
     if len(members) > MAX_IMAGES:
         reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to find dark or blurred ones")

@@ -64,6 +64,31 @@ def test_the_table_has_every_image_with_what_is_known_of_it(job: ClusterOptions)
     assert outcome.outliers[0][0] == "./bright/09.png"
 
 
+def test_tables_of_tiles_say_which_tile(tmp_path: Path) -> None:
+    """Four tiles an image: a pair of tiles is no pair of images, and tiles of one image are in several groups."""
+    rows = np.kron(np.array([[5.0, 0.0], [0.0, 5.0], [5.0, 1.0], [1.0, 5.0]]), np.ones((2, 1)))
+    names = [f"./{number}.png" for number in (0, 0, 0, 0, 1, 1, 1, 1)]
+    feats = write_features(tmp_path / "feats.npy", rows + np.eye(8, 2), names, tmp_path)
+    boxes = [(8 * (number % 4), 0, 8, 8) for number in range(8)]
+    lines = [",".join((name, *map(str, box))) for name, box in zip(names, boxes, strict=True)]
+    (tmp_path / "feats.tiles.csv").write_text("path,left,top,width,height\n" + "\n".join(lines))
+    table = tmp_path / "clusters.csv"
+    job = ClusterOptions((str(feats),), str(table), k=2, duplicates=0.97, drift=str(feats), report="none")
+    cluster(job)
+    pairs = read(tmp_path / "duplicates.csv")
+    same = {(pair["path"], pair["left"], pair["other"], pair["other_left"]) for pair in pairs}
+    assert ("./0.png", "16", "./0.png", "24") in same
+    for name in ("duplicate_groups.csv", "drift.csv"):
+        assert {(row["path"], row["left"], row["height"]) for row in read(tmp_path / name)} <= {
+            (name, str(box[0]), "8") for name, box in zip(names, boxes, strict=True)
+        }
+    earlier = [str(1 - int(row["cluster"])) for row in read(table)]
+    numbered = [f"{line},{number}" for line, number in zip(lines, earlier, strict=True)]
+    (tmp_path / "before.csv").write_text("path,left,top,width,height,cluster\n" + "\n".join(numbered))
+    cluster(replace(job, ids_from=str(tmp_path / "before.csv"), drift="", force=True))
+    assert [row["cluster"] for row in read(table)] == earlier
+
+
 def test_copies_and_near_pairs(job: ClusterOptions) -> None:
     outcome = cluster(job)
     table = read(job.table.with_name("duplicates.csv"))
@@ -73,6 +98,7 @@ def test_copies_and_near_pairs(job: ClusterOptions) -> None:
         ("./dark/00.png", "./dark/01.png"),
     ]
     assert outcome.copies == 2
+    assert cluster(replace(job, duplicates=0.0, force=True)).duplicates is None, "not searched is not none found"
     near = cluster(replace(job, duplicates=0.5, force=True))
     assert near.duplicates is not None
     assert near.duplicates > 2
