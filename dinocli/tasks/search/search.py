@@ -111,6 +111,9 @@ def _all_queries(
     others = replace(options, queries=options.unlike, rows=(), box=None) if options.unlike else None
     like = _resolved(options, file, stdin, reporter)
     unlike = _resolved(others, file, stdin, reporter) if others else []
+    given = [f"--{name}" for name in ("include", "exclude") if getattr(options, name)]
+    if given and all(query.feature_D is not _NOT_EMBEDDED for query in [*like, *unlike]):
+        raise UsageError(f"{', '.join(given)}: no query is an image, and results are not filtered; leave it out")
     like, unlike = _embedded(like, file, options), _embedded(unlike, file, others or options)
     for query in [*like, *unlike]:
         if not np.isfinite(query.feature_D).all():

@@ -185,8 +185,10 @@ class SegmentOptions(ImageOptions):
             fields: Fields that it settles besides those of weights, method and resolution.
             others: Further given options that it settles.
         """
-        own = ("weights", "model", "reference", "size", "stride", "tile", "query", "propagate", *fields)
-        given = [f"--{name.removeprefix('maps_').replace('_', '-')}" for name in own if getattr(self, name)]
+        method = ("reference", "size", "stride", "tile", "query", "propagate", "sample", "seed")
+        own = ("weights", "model", *method, *fields)
+        changed = [name for name in own if (value := getattr(self, name)) and value != getattr(SegmentOptions, name)]
+        given = [f"--{name.removeprefix('maps_').replace('_', '-')}" for name in changed]
         given += [*others, *(f"--{name}" for name in self.method_options if name != "threshold")]
         if given:
             raise UsageError(f"{by} settles {', '.join(given)}: leave it out")

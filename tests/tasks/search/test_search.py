@@ -54,6 +54,14 @@ def test_a_row_finds_its_like_and_not_itself(home: Path) -> None:
     assert sorted(found[1]) == ["./2-0.png", "./2-2.png"]
 
 
+def test_patterns_of_names_without_images_to_choose_from_are_refused(home: Path) -> None:
+    rows = SearchOptions((str(home / "feats.npy"),), str(home / "feats.npy"), rows=("1-0.png",), include=("2-*",))
+    with pytest.raises(UsageError, match="--include: no query is an image, and results are not filtered"):
+        search(rows)
+    found = search(replace(rows, queries=(str(home / "images"),), rows=(), device="cpu")).answers
+    assert len(found) == 3
+
+
 def test_whitened_search_finds_the_same_kind_with_other_cosines(home: Path) -> None:
     def hits(*, whiten: bool) -> dict[str, float]:
         asked = SearchOptions(("1-0.png", str(home / "images" / "2-1.png")), str(home / "feats.npy"), 2, "", "cpu")

@@ -79,6 +79,8 @@ def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) ->
 
 
 def test_options_of_the_first_command_are_refused(done: Path) -> None:
+    with pytest.raises(UsageError, match="settles --sample, --seed"):
+        segment(_options(done, "no", maps_from=str(done / "masks"), sample=3, seed=5))
     with pytest.raises(UsageError, match="settles --size, IMAGES"):
         segment(_options(done, "no", maps_from=str(done / "masks"), size=64, inputs=("x",)))
     with pytest.raises(UsageError, match="settles --weights, --size"):
