@@ -69,7 +69,8 @@ class FittedKMeans:
     def parameters(self) -> Mapping[str, float | str]:
         """Number of segments, the reason for it, and the area fraction of each."""
         fractions = {f"area_fraction_{segment}": float(part) for segment, part in enumerate(self.fraction_K, 1)}
-        return {"segments": len(self.centres_KD), "reason": self.reason, **fractions}
+        chosen = {"reason": self.reason} if self.reason else {}
+        return {"segments": len(self.centres_KD), **chosen, **fractions}
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Assign each patch to a segment, softly; saliency is the expected rarity of its segment."""

@@ -42,7 +42,9 @@ def few_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_tried")
 def test_the_number_of_segments_is_found() -> None:
     grids, _ = _images(2)
-    assert KMeansMethod().fit(grids).parameters["segments"] == 3
+    found = KMeansMethod().fit(grids).parameters
+    assert (found["segments"], bool(found["reason"])) == (3, True)
+    assert "reason" not in KMeansMethod(segments=3).fit(grids).parameters, "the user chose the number"
 
 
 def test_soft_maps_are_shares_of_one_and_rare_segments_stand_out() -> None:
