@@ -52,7 +52,7 @@ def images(folder: Path) -> list[MapImage]:
                     y=y + 10 * math.sin(angle),
                     cluster=cluster,
                     distance=0.1 + 0.01 * turn,
-                    margin=0.5 - 0.02 * turn,
+                    margin=0.5 - 0.02 * turn if turn else 0.0,  # the medoid is also nearest to another group
                     outlier=math.nan if turn == 3 else 0.02 * turn + 0.001 * cluster,
                     thumbnail=Picture(png(COLOURS[cluster]), "image/png"),
                     original=original,

@@ -70,22 +70,28 @@ function overview(width, tile) {
       return [glyph(place), make("h3", {}, ends(nameOf(place))), all];
     });
     const [typical] = tileRows(medoidsFirst(images), width, tile);
-    const [border] = tileRows(images.slice().sort(ORDERS.border.compare), width, tile);
+    const [border] = tileRows(bordering(images, typical.cells), width, tile);
     if (place < 0 || images.length <= 2 * typical.cells) return [heading, ...tileRows(images, width, tile).slice(0, 2)];
     return [heading, caption("Typical"), typical, caption("At the border"), border];
   });
 }
 
 function groupRows(width, tile) {
-  const border = chosen.slice().sort(ORDERS.border.compare);
+  const typical = tileRows(medoidsFirst(chosen), width, tile).slice(0, 1);
+  const border = tileRows(bordering(chosen, typical.length ? typical[0].cells : 0), width, tile).slice(0, 1);
   return [
     caption("Typical"),
-    ...tileRows(medoidsFirst(chosen), width, tile).slice(0, 1),
-    caption("At the border"),
-    ...tileRows(border, width, tile).slice(0, 1),
+    ...typical,
+    ...(border.length ? [caption("At the border")] : []),
+    ...border,
     caption("All, most typical first"),
     ...tileRows(chosen, width, tile),
   ];
+}
+
+// Those nearest to another group, without the typical ones that are shown: between two groups both can be one image.
+function bordering(images, typical) {
+  return medoidsFirst(images).slice(typical).sort(ORDERS.border.compare);
 }
 
 function medoidsFirst(images) {
