@@ -94,8 +94,13 @@ def finish(
             reporter.warn(warning)
         if plan.scale is not None and manifest["segmented"] and not manifest["regions"]:
             furthest = max(record.metrics["furthest"] for record in journal)
-            if furthest <= 1:  # else --min-area or the edge refinement left nothing
+            if furthest <= 1:
                 reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"]))
+        if lost := sum(not record.regions and record.metrics.get("furthest", 0) > 1 for record in journal):
+            reporter.warn(
+                f"{lost} of {manifest['segmented']} images have a patch above the threshold, but a region smaller than "
+                "--min-area, or one that the refinement along edges removed: --no-refine --min-area 0 keeps it"
+            )
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
         page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
         write_gallery_page(folder.report, page, at=folder.final / folder.report.name)

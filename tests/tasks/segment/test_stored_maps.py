@@ -19,6 +19,7 @@ from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.answers import answers
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
+from tests.tasks.drive import Ears
 
 NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision": "fp32"}
 
@@ -76,6 +77,15 @@ def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) ->
     assert len(list((done / "low" / "overlays").rglob("*.jpg"))) == 16
     again = segment(_options(done, "chain", maps_from=str(done / "low")))  # distances go on
     assert again.regions == segment(_options(done, "chain", maps_from=str(done / "masks"), force=True)).regions
+
+
+def test_an_image_above_the_threshold_without_a_region_is_named(done: Path) -> None:
+    heard = Ears()
+    result = segment(_options(done, "large", maps_from=str(done / "masks"), min_area=9000), heard)
+    assert result.regions == 0
+    assert "1 of 16 images have a patch above the threshold, but a region smaller than --min-area" in str(
+        heard.warnings
+    )
 
 
 def test_options_of_the_first_command_are_refused(done: Path) -> None:
