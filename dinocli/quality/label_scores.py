@@ -48,6 +48,20 @@ class LabelSplit:
         return np.ones(len(self.rows_T), np.bool_) if self.learn_T is None else ~self.learn_T
 
 
+def small_class_note(truth: LabelSplit) -> str:
+    """Return a sentence if the smallest class has fewer images than scores are named after; else empty."""
+    learn_T = np.ones(len(truth.rows_T), np.bool_) if truth.learn_T is None else truth.learn_T
+    _, sizes_C = np.unique(truth.labels_T[learn_T], return_counts=True)
+    least = int(sizes_C.min()) - (truth.learn_T is None)  # one is tested
+    fewer = [f"few_shot_{shots}" for shots in SHOTS if shots > least]
+    if not fewer:
+        return ""
+    return (
+        f"{truth.column}: the smallest class has {least} images to learn from: {' and '.join(fewer)} take no more, and "
+        f"retrieval_p{PRECISION_AT} cannot reach 1"
+    )
+
+
 def label_scores(features_TD: NDArray[np.floating], truth: LabelSplit, *, seed: int = 0) -> list[Score]:
     """Return all scores of the features against the labels.
 

@@ -13,7 +13,7 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.quality import label_split as truth
 from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.knn import accuracy, knn_votes
-from dinocli.quality.label_scores import LabelSplit
+from dinocli.quality.label_scores import LabelSplit, small_class_note
 from dinocli.quality.normalized_features import NormalizedFeatures
 from dinocli.quality.whitening import fit_whitening
 from dinocli.tasks.evaluate.evaluate import evaluate
@@ -100,6 +100,17 @@ def test_only_images_of_both_are_compared_whatever_the_order(tmp_path: Path) -> 
     write(tmp_path / "c.npy", 0.8, ["./good/else.png"] * 3)
     with pytest.raises(DataError, match="0 images in common"):
         evaluate(EvaluateOptions((str(tmp_path / "a.npy"),), baseline=str(tmp_path / "c.npy")))
+
+
+def test_scores_of_more_images_than_a_class_has_are_named(tmp_path: Path) -> None:
+    listed = [f"./{'abc'[number % 3]}/{number}.png" for number in range(24)]
+    features = write(tmp_path / "a.npy", 0.8, names(24))
+    np.save(tmp_path / "a.npy", features)
+    (tmp_path / "a.paths.txt").write_text("".join(f"{name}\n" for name in listed))
+    found = evaluate(EvaluateOptions((str(tmp_path / "a.npy"),), labels="folder", views=0))
+    (note,) = [note for note in found.notes if "smallest class" in note]
+    assert note.startswith("folder: the smallest class has 7 images to learn from: few_shot_10 take")
+    assert small_class_note(LabelSplit("x", np.arange(22), np.array(["a", "b"] * 11), None, None)) == ""
 
 
 def test_rows_that_are_not_finite_do_not_count(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def _evaluate(options: EvaluateOptions, reporter: ProgressReporter, stdin: Binar
     for truth in truths:
         reporter.stage(f"measuring with labels: {truth.column}")
         table += _label_rows(context, truth)
+    missing += [words for truth in truths if (words := label_scores.small_class_note(truth))]
     of_labels = [words for row in table if row.key == label_scores.HEADLINE and (words := difference_sentence(row))]
     result = EvaluateResult(
         features=features.title,
