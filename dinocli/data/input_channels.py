@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Channels
+from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Channels, Preprocess
 from dinocli.data.decode import page_count
 from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample
@@ -68,6 +68,19 @@ def uneven_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     return [
         f"of the {count} channels, counted from 0, {', '.join(narrow)} use less than a sixteenth of the range "
         f"{low:g} to {high:g} that all share, and have hardly any contrast; --range minmax measures one per channel"
+    ]
+
+
+def colour_notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str = "") -> list[str]:
+    """Warn about colour that is dropped, because the images of the weights, or of a feature file, were grey."""
+    coloured = [image for image in samples if image.channels == 3 and not image.grey]
+    if not preprocess.grey or not coloured:
+        return []
+    way = "embed its images again with" if file else "read it with"
+    option = "--range auto" if preprocess.channels else "--channels 0,1,2"  # either looks for colour anew
+    return [
+        f"{len(coloured)} of {len(samples)} files have colour, such as {coloured[0].name}, and are read as grey, as "
+        f"those of {file or 'these weights'} were; {way} {option}"
     ]
 
 

@@ -24,7 +24,7 @@ from dinocli.data.folder_notes import (
 )
 from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
-from dinocli.data.input_channels import described_channels, uneven_notes
+from dinocli.data.input_channels import colour_notes, described_channels, uneven_notes
 from dinocli.data.measured_range import bit_depth, chosen_range, measured_channels
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_range
@@ -188,6 +188,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
         *mask_notes(samples),
         *alpha_notes(samples, ignored=p.alpha == "ignore"),
         *channel_notes(samples),
+        *colour_notes(samples, p, file),
         *page_notes(samples),
     ]
 

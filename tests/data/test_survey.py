@@ -330,6 +330,20 @@ def test_values_outside_a_stored_range_are_noted(tmp_path: Path) -> None:
     assert kinds.startswith("1 of 1 files are uint16"), "what cannot be read at all is said once"
 
 
+def test_colour_that_grey_weights_drop_is_noted(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", noise(8, 8))
+    grey, images = settings(grey=True), find_images([str(tmp_path)])
+    assert check_stored(images, grey) == []
+    save(tmp_path / "b.png", noise(8, 8, 3))
+    images = find_images([str(tmp_path)])
+    (warning,) = check_stored(images, grey)
+    assert warning.startswith("1 of 2 files have colour, such as ./b.png, and are read as grey")
+    assert warning.endswith("as those of these weights were; read it with --channels 0,1,2")
+    (warning,) = check_stored(images, grey, "feats.npy")
+    assert warning.endswith("of feats.npy were; embed its images again with --channels 0,1,2")
+    assert check_stored(images, settings(grey=False)) == []
+
+
 @pytest.mark.parametrize("spec", ["fixed:900,1200", "window:1050,300"])
 def test_images_outside_a_given_range_are_noted(tmp_path: Path, spec: str) -> None:
     """All of them would be black, and their features equal."""
