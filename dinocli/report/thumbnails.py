@@ -21,7 +21,7 @@ SUFFIX = ".webp"
 
 _QUALITY = 72
 
-_BLANK = np.full((1, 1, 3), 200, np.uint8)
+BLANK = np.full((1, 1, 3), 200, np.uint8)
 """Replaces images that cannot be read."""
 
 
@@ -48,12 +48,12 @@ class Thumbnails:
 
     def _picture(self, row: int) -> NDArray[np.uint8]:
         if self._reader is None or self.images.root is None:
-            return _BLANK
+            return BLANK
         box = self.images.boxes[row] if self.images.boxes else None
         try:
             picture = Image.fromarray(rgb(self._reader.tile(str(self.images.root / self.images.names[row]), box)))
         except DataError:
-            return _BLANK
+            return BLANK
         picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC)
         return np.asarray(picture)
 

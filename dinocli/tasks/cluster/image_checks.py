@@ -13,7 +13,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.outlier_scores import appearance_distance
-from dinocli.report.thumbnails import Thumbnails
+from dinocli.report.thumbnails import BLANK, Thumbnails
 
 MAX_IMAGES = 50_000
 """With more images, decoding takes longer than all other work; `embed` has already listed unreadable images."""
@@ -68,7 +68,7 @@ def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[Mea
     measured: list[Measured] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         height, width = picture.shape[:2]
-        measured.append((image_statistics(picture) if min(height, width) > 1 else None, height > width))
+        measured.append((None if picture is BLANK else image_statistics(picture), height > width))
         reporter.progress("measuring images", len(measured), len(members))
     return measured
 

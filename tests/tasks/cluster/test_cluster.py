@@ -64,6 +64,15 @@ def test_the_table_has_every_image_with_what_is_known_of_it(job: ClusterOptions)
     assert outcome.outliers[0][0] == "./bright/09.png"
 
 
+def test_an_image_that_is_one_pixel_high_when_small_is_readable(job: ClusterOptions, tmp_path: Path) -> None:
+    for name, size in (("bright/03.png", (4000, 6)), ("bright/04.png", (1, 1))):
+        Image.new("L", size, 120).save(tmp_path / "images" / name)
+    cluster(job)
+    kinds = {(row["path"], row["issue"]) for row in read(job.table.with_name("issues.csv"))}
+    assert {kind for _, kind in kinds} >= {"odd_aspect", "blank"}
+    assert "unreadable" not in {kind for _, kind in kinds}
+
+
 def test_tables_of_tiles_say_which_tile(tmp_path: Path) -> None:
     """Four tiles an image: a pair of tiles is no pair of images, and tiles of one image are in several groups."""
     rows = np.kron(np.array([[5.0, 0.0], [0.0, 5.0], [5.0, 1.0], [1.0, 5.0]]), np.ones((2, 1)))
