@@ -153,7 +153,7 @@ def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
         terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
     if outcome.duplicate_reason:  # else they were not searched
         near = "" if outcome.duplicates is None else f", {outcome.duplicates:,} pairs are near-copies"
-        terminal.line(f"{outcome.copies:,} files are exact copies{near}, {outcome.duplicate_groups:,} groups in all")
+        terminal.line(f"{outcome.copies:,} files are exact copies{near}, {outcome.duplicate_groups:,} groups of copies")
     name, score = outcome.outliers[0] if outcome.outliers else ("", 0.0)
     if score > 0:  # else there is one image, or all are alike
         terminal.line(f"oddest image: {name}, {score:.1f} standard deviations above the median")

@@ -38,6 +38,7 @@ def test_stdout_is_the_table_and_stderr_all_the_rest(feats: Path, tmp_path: Path
     assert (done.code, done.out) == (0, "clusters.csv\n"), done.err
     assert "medoid" in done.err
     assert "2 files are exact copies" in done.err
+    assert "groups of copies" in done.err, "beside the groups of images"
     assert HOSTILE.replace('"', '""') in (tmp_path / "clusters.csv").read_text()
     assert any(path.name == HOSTILE for path in (tmp_path / "groups").rglob("*"))
     assert "<script>alert(1)" not in (tmp_path / "report.html").read_text()
