@@ -76,11 +76,10 @@ def colour_notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: s
     coloured = [image for image in samples if image.channels == 3 and not image.grey]
     if not preprocess.grey or not coloured:
         return []
-    way = "embed its images again with" if file else "read it with"
-    option = "--range auto" if preprocess.channels else "--channels 0,1,2"  # either looks for colour anew
+    way = "" if file else "; --range auto reads them as they are"  # grey files have no channels 0,1,2
     return [
         f"{len(coloured)} of {len(samples)} files have colour, such as {coloured[0].name}, and are read as grey, as "
-        f"those of {file or 'these weights'} were; {way} {option}"
+        f"those of {file or 'these weights'} were{way}"
     ]
 
 

@@ -338,9 +338,10 @@ def test_colour_that_grey_weights_drop_is_noted(tmp_path: Path) -> None:
     images = find_images([str(tmp_path)])
     (warning,) = check_stored(images, grey)
     assert warning.startswith("1 of 2 files have colour, such as ./b.png, and are read as grey")
-    assert warning.endswith("as those of these weights were; read it with --channels 0,1,2")
+    assert warning.endswith("as those of these weights were; --range auto reads them as they are")
+    assert not survey(images, "auto").grey, "grey files are read with them"
     (warning,) = check_stored(images, grey, "feats.npy")
-    assert warning.endswith("of feats.npy were; embed its images again with --channels 0,1,2")
+    assert warning.endswith("as those of feats.npy were")
     assert check_stored(images, settings(grey=False)) == []
 
 
