@@ -18,6 +18,7 @@ METHODS_OF_OPTION = {
     "reference": ("anomaly",),
     "threshold": ("anomaly",),
     "features": ("anomaly",),
+    "groups": ("anomaly",),
 }
 """Options that only some methods use; every other method would ignore them."""
 

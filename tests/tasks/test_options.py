@@ -44,6 +44,7 @@ from dinocli.tasks.train.train_options import TrainOptions
         ({"propagate": "m.png", "method": "kmeans"}, "--propagate is a method of its own: leave --method out"),
         ({"propagate": "m.png", "reference": "good"}, "leave --reference out"),
         ({"propagate": "m.png", "method_options": {"threshold": "0.5"}}, "leave --threshold out"),
+        ({"method": "kmeans", "groups": "folder"}, "--groups belongs to --method anomaly, not to kmeans"),
         ({"propagate": "m.png", "groups": "folder"}, "leave --groups out"),
         ({"out": "", "detector": "d", "outputs": MaskOutputs(overlay=True)}, "--overlay: answers on stdout"),
         ({"out": "", "detector": "d", "truth": "t", "save_detector": "e"}, "--truth, --save-detector: answers"),
@@ -79,7 +80,8 @@ def test_each_option_of_a_method_is_known_to_belong_to_it() -> None:
     own = set[str]().union(*fields_of.values()) - {"seed"}
     assert len(own) == 8
     found = {option: tuple(name for name in METHODS if option in fields_of[name]) for option in own}
-    assert found | {"query": ("attention",), "maps": ("attention", "pca")} == METHODS_OF_OPTION
+    others = {"query": ("attention",), "maps": ("attention", "pca"), "groups": ("anomaly",)}
+    assert found | others == METHODS_OF_OPTION
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,6 @@ class SegmentOptions(ImageOptions):
         super().__post_init__()
         if not self.out and not self.detector:
             raise UsageError("--out is missing: name a folder for the masks, such as --out masks")
-        if self.groups and self.method not in ("auto", "anomaly"):
-            raise UsageError("--groups joins the scores of --method anomaly: leave it out, or name that method")
         if self.outputs.polygons and not self.outputs.coco:
             raise UsageError("--polygons is a form of the COCO file: add --coco FILE")
         if self.good_without_mask and not self.truth:
@@ -116,9 +114,9 @@ class SegmentOptions(ImageOptions):
         parse_threshold(str(self.method_options.get("threshold", "auto")))
         parse_query(self.query)
         given = self.options_of_methods
-        if self.propagate and (self.method != "auto" or given or self.groups):
+        if self.propagate and (self.method != "auto" or given):
             others = ["--method"] * (self.method != "auto") + [f"--{name}" for name in given]
-            raise UsageError(f"--propagate is a method of its own: leave {', '.join(others) or '--groups'} out")
+            raise UsageError(f"--propagate is a method of its own: leave {', '.join(others)} out")
         check_method(self.method, given)
         own = {name: getattr(self, name) for name in ("truth", "save_detector", "resume")} | asdict(self.outputs)
         files = [f"--{name.replace('_', '-')}" for name, value in own.items() if value]
@@ -128,7 +126,7 @@ class SegmentOptions(ImageOptions):
     @property
     def options_of_methods(self) -> list[str]:
         """Names of the given options that only some methods take."""
-        more = {"query": self.query, "maps": self.outputs.maps, "reference": self.reference}
+        more = {name: getattr(self, name) for name in ("query", "reference", "groups")} | {"maps": self.outputs.maps}
         return [name for name, value in {**self.method_options, **more}.items() if value]
 
     @property

@@ -79,6 +79,12 @@ def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) ->
     assert again.regions == segment(_options(done, "chain", maps_from=str(done / "masks"), force=True)).regions
 
 
+def test_groups_of_objects_are_refused_also_where_auto_takes_tokencut(done: Path) -> None:
+    alone = {"inputs": (str(done / "in"),), "read": ReadOptions(workers=0, include=("part0/4.png",))}
+    with pytest.raises(UsageError, match="--groups belongs to --method anomaly, not to tokencut"):
+        segment(_options(done, "objects", groups="folder", **{**alone, **NET, "method": "auto"}))
+
+
 def test_an_image_above_the_threshold_without_a_region_is_named(done: Path) -> None:
     heard = Ears()
     result = segment(_options(done, "large", maps_from=str(done / "masks"), min_area=9000), heard)
