@@ -156,6 +156,8 @@ def _groups(spec: str, names: Sequence[str], reporter: ProgressReporter) -> dict
     if len(columns) > 1:
         raise UsageError(f"--groups {spec} has the columns {', '.join(columns)}: give a CSV with path and one other")
     (groups,) = columns.values()
+    if alone := sum(not group for group in groups):
+        reporter.warn(f"{alone} of {len(names)} images have no group in {spec}, and are left out of groups.csv")
     return {name: group for name, group in zip(names, groups, strict=True) if group}
 
 

@@ -215,6 +215,15 @@ def test_groups_take_the_worst_image(done: Path) -> None:
     assert result.groups == {"groups": 2, "good": 1}
 
 
+def test_images_without_a_group_are_named(done: Path) -> None:
+    (done / "groups.csv").write_text("path,part\n./part1/1.png,a\n./part1/3.png,a\n")
+    heard = Ears()
+    result = segment(_options(done, "some", maps_from=str(done / "masks"), groups=str(done / "groups.csv")), heard)
+    assert result.groups == {"groups": 1, "good": 1}, "the defective image is in none"
+    (warning,) = heard.warnings
+    assert warning.startswith("14 of 16 images have no group in")
+
+
 def test_a_defective_image_stands_for_its_group_whatever_the_scores(tmp_path: Path) -> None:
     """The score is a mean of the highest values; a small defect has a lower one than a worn, good image."""
     spot = RegionRecord(1, 4, (0, 0, 2, 2), 0.9)
