@@ -199,8 +199,9 @@ def test_too_many_unreadable_images_are_an_error(deep: Path, tmp_path: Path) -> 
 
 def test_dry_run_writes_nothing(feats: Path, deep: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
-    done = warm("cluster", feats, "--dry-run", cwd=tmp_path)
+    done = warm("cluster", feats, "--dry-run", "--link-dir", "groups", cwd=tmp_path)
     assert done.code == 0, done.err
+    assert done.out.endswith(", report.html, groups\n")
     assert done.out.startswith("images\t20\nwidth\t8\nmethod\tkmeans\nk\tauto\n")
     images = warm("cluster", deep, *RANDOM, "-k", "2", "--max-bad", "1", "-n", "--json", cwd=tmp_path)
     data = json.loads(images.out)

@@ -102,6 +102,8 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         reporter.stage("looking for duplicates")
         same = find_same(members, found.grouping, options.duplicates, reporter, options.seed)
         selected = diverse(pooled, options.select, closest=same.threshold, seed=options.seed) if options.select else []
+    if len(selected) < options.select:
+        reporter.line(f"--select {options.select:,}: without copies there are {len(selected):,} images, all selected")
     oddness = joined_outlier_score(*distances)
     findings = Findings(found, ids, oddness, placed, same, issues, selected, labels, drifted)
     outcome = result_of(options, members, findings)

@@ -50,7 +50,7 @@ def dry_run(
         "seconds_embedding": embedding,
         "seconds_grouping": round(_seconds(options, images, width), 3),
         "memory_bytes": _BASE_BYTES + network + _bytes(options, images, width),
-        "files": [str(path) for path in options.outputs()],
+        "files": [*map(str, options.outputs()), *([options.link_dir] if options.link_dir else [])],
     }
 
 

@@ -315,7 +315,9 @@ def test_the_same_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_select_is_diverse_and_free_of_copies(job: ClusterOptions) -> None:
-    assert cluster(replace(job, select=20)).selected == 18
+    heard = Ears()
+    assert cluster(replace(job, select=20), heard).selected == 18
+    assert "--select 20: without copies there are 18 images, all selected" in heard.lines
     names = job.table.with_name("selected.txt").read_text().splitlines()
     assert len(set(names)) == 18
     assert len({"./bright/00.png", "./bright/01.png"} & set(names)) == 1
