@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, get_args
 
 from dinocli.errors import UsageError
@@ -153,7 +154,10 @@ class ClassifyResult:
         if not self.suggested:
             return []
         filled = side_file(self.out, PREDICTIONS, SUGGESTED)
-        return [f"fill in the labels of {filled} and rename it, then repeat", "the command with --labels NAME --force"]
+        fill = f"fill in the labels of {filled} and rename it, then"
+        if self.tried:
+            return [f"{fill} repeat", "the command with --labels NAME --force"]
+        return [f"{fill} fit anew:", f"dinocli classify {quote(str(self.features or 'IMAGES'))} --labels NAME"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

@@ -67,10 +67,10 @@ class Answers:
                 directly in it is of the group of that name.
 
         Returns:
-            JSON-like data: `image`; `good`; `score` (0 to 1); `furthest` (largest distance of a patch, above 1 in a
-            defect); `regions`, each with box (left, top, width, height in
-            pixels), area in pixels and score; `seconds`; with groups also `group`, and `group_score` and `group_good`
-            over its images so far. For an unreadable image, `image` and `error`.
+            JSON-like data: `image`; `good` (no region is left); `score` (0 to 1); `furthest` (largest distance of a
+            patch; 1 is the threshold); `regions`, each with box (left, top, width, height in pixels), area in pixels
+            and score; `seconds`; with groups also `group`, and `group_score` and `group_good` over its images so far.
+            For an unreadable image, `image` and `error`.
         """
         begin = time.monotonic()
         folder, name = os.path.split(os.path.abspath(path))

@@ -275,3 +275,10 @@ def test_labels_and_suggestions_are_coco_that_pycocotools_reads(home: Path) -> N
     suggested = found.getImgIds(catIds=found.getCatIds(["suggested"]))
     assert sorted(f"./{found.imgs[key]['file_name']}" for key in suggested) == sorted(outcome.suggested)
     assert found.annToMask(one).all()
+
+
+def test_the_next_command_after_a_saved_classifier_fits_anew(folder: Path) -> None:
+    outcome = classify(options(folder, suggest=4))
+    assert outcome.next_commands()[1] == "the command with --labels NAME --force"
+    applied = replace(outcome, tried={}, features=folder / "my feats.npy")
+    assert applied.next_commands()[1] == f"dinocli classify '{folder / 'my feats.npy'}' --labels NAME"
