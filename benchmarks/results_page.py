@@ -32,6 +32,9 @@ SHOWN = ("knn", "few_shot_5")
 
 FEATURES = ("pooled", "pooled+rare")
 
+STAGES = ("start", "statistics", "trained")
+"""Weights of the table by part."""
+
 PARTS = (
     "Training",
     "Features without training",
@@ -48,8 +51,8 @@ HEAD = """\
 <!-- Made by benchmarks/results_page.py from benchmarks/results/*.json: change the files, not this page. -->
 
 What the two commands of the README gain, without labels: `dinocli finetune-ssl` (here {steps} steps), and `dinocli
-embed` with its default feature, `pooled+rare`. The plain network is the start weights with the feature `pooled`. The
-sets are sorted by the share of k-NN errors that both together remove.
+embed` with its default feature, `pooled+rare`, or `pooled` for photographs. The plain network is the start weights with
+the feature `pooled`. The sets are sorted by the share of k-NN errors that both together remove.
 """
 
 BELOW = """\
@@ -58,10 +61,17 @@ Also on this page: [features without training](#features-without-training),
 [copies and odd images](#copies-and-odd-images).
 
 * **trained**: the weights that the run selected, also where the verdict kept the start. One seed.
-* **errors gone**: reduction of the k-NN error from the plain network to `pooled+rare` of the weights that were kept.
+* **errors gone**: reduction of the k-NN error from the plain network to the default feature of the weights that were
+  kept. On the photographs both are those of the plain network.
 * **kept**: the verdict kept the trained weights. [How the guard decides](guard.md).
 
 {source}
+## What each part gives
+
+Batch norms of a convnet first move a tenth of the way to the statistics of the images (*statistics*: no weight is
+trained), then training starts. Each cell: start -> statistics -> trained, of the same runs as above.
+
+{by_part}
 ## How it was measured
 
 EfficientNet-Lite0 (5 million parameters) with ImageNet weights that were trained with labels, on two shared CPU cores,
@@ -79,7 +89,7 @@ ends with its file, date, command and entry in the [log](../LOG.md), which also 
 | image AUROC, pixel AUROC | how well scores separate defective from good images, and pixels; 0.5 is chance |
 | AUPRO | overlap with each true region, averaged over thresholds with at most 30 % false positives |
 | Dice | overlap of mask and true mask, 0 to 1 |
-| pooled, pooled+rare | the feature of the network; the same joined with a mean of unusual patches |
+| pooled, pooled+rare | the feature of the network; the same joined with a mean of unusual patches and anomaly scores |
 """
 
 
@@ -103,7 +113,7 @@ def page(files: dict[str, Row]) -> str:
     parts = [HEAD.format(steps=main["steps"]), table(*gain_table(main["gain"]))]
     parts += ["![k-NN accuracy, plain network and both together](images/results.svg)\n"]
     parts += [
-        BELOW.format(source=paragraph(source)),
+        BELOW.format(source=paragraph(source), by_part=table(*part_table(main["gain"]))),
         "## What is not shown here\n",
         "".join(item(limit) for limit in main["limits"]),
     ]
@@ -145,10 +155,21 @@ def gain_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return [*header, "errors gone"], lines
 
 
+def part_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the table of both parts of a run: batch-norm statistics and training."""
+    scores = {"knn": "k-NN", "macro_f1": "macro F1", "few_shot_5": "5-shot"}
+    lines = []
+    for row in ordered([ends(row) for row in rows]):
+        for feature in FEATURES:
+            cells = [" -> ".join(f"{row[feature][stage][score]:.3f}" for stage in STAGES) for score in scores]
+            lines.append([row["set"], feature, *cells])
+    return ["images", "feature", *scores.values()], lines
+
+
 def ends(row: Row) -> Row:
-    """Return a row with `start`, the plain network, and `adapted`, `pooled+rare` of the weights that were kept."""
-    kept = "trained" if row["kept"] else "start"
-    return row | {"start": row["pooled"]["start"], "adapted": row["pooled+rare"][kept]}
+    """Return a row with `start`, the plain network, and `adapted`, the default feature of the kept weights."""
+    kept, default = "trained" if row["kept"] else "start", row.get("default", "pooled+rare")
+    return row | {"start": row["pooled"]["start"], "adapted": row[default][kept]}
 
 
 def of_adaptation(data: Row) -> Row:
