@@ -155,8 +155,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
     if not options.like:
         threads = thread_count(options.read.data(stored).workers)
         shift = partial(shift_of_folder, backbone, images, preprocess, threads, device)
-        trained_here = info.similarity_change or not info.pretrained
-        kind, note = chosen_tokens(options, backbone, len(images), (lambda: float("nan")) if trained_here else shift)
+        kind, note = chosen_tokens(options, backbone, info, len(images), shift)
         if note:
             reporter.line(note)
         options = replace(options, tokens=kind)

@@ -33,6 +33,7 @@ from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 ASKED = EmbedOptions()
+INFO = replace(load_backbone("none", "test_convnext")[1], pretrained=True)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ ASKED = EmbedOptions()
 def test_tokens_are_chosen_by_model_and_folder_with_a_reason(
     model: str, options: EmbedOptions, images: int, kind: str, words: str
 ) -> None:
-    found, said = chosen_tokens(options, create_backbone(model), images, lambda: nan)
+    found, said = chosen_tokens(options, create_backbone(model), INFO, images, lambda: nan)
     assert found == kind
     assert words in said
     assert bool(words) == bool(said)
@@ -59,18 +60,20 @@ def test_tokens_are_chosen_by_model_and_folder_with_a_reason(
 def test_hierarchical_transformers_were_not_measured() -> None:
     backbone = create_backbone("test_vit")
     backbone.architecture = "hierarchical"
-    assert chosen_tokens(ASKED, backbone, 1000, lambda: nan) == (
+    assert chosen_tokens(ASKED, backbone, INFO, 1000, lambda: nan) == (
         "pooled",
         "features: pooled (rare patches were not measured for hierarchical transformers)",
     )
 
 
 def test_images_like_those_of_the_weights_get_pooled_features() -> None:
-    found, said = chosen_tokens(ASKED, create_backbone("test_convnext"), 64, lambda: 0.3)
+    found, said = chosen_tokens(ASKED, create_backbone("test_convnext"), INFO, 64, lambda: 0.3)
     assert found == "pooled"
     assert "these images are like those that the weights were trained on; --tokens pooled+rare adds rare" in said
-    assert chosen_tokens(ASKED, create_backbone("test_convnext"), 64, lambda: 0.35)[0] == "pooled+rare"
-    assert chosen_tokens(replace(ASKED, tokens="pooled+rare"), create_backbone("test_convnext"), 64, lambda: 0.3) == (
+    assert chosen_tokens(ASKED, create_backbone("test_convnext"), INFO, 64, lambda: 0.35)[0] == "pooled+rare"
+    assert chosen_tokens(
+        replace(ASKED, tokens="pooled+rare"), create_backbone("test_convnext"), INFO, 64, lambda: 0.3
+    ) == (
         "pooled+rare",
         "",
     )
