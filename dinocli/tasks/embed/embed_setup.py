@@ -31,7 +31,7 @@ from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
 from dinocli.models.rarity_maps import rarity_maps
-from dinocli.models.token_kinds import FITTED
+from dinocli.models.token_kinds import AUTO, FITTED
 from dinocli.models.tokens import Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
@@ -148,6 +148,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         )
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(info.describe())
+        Tokens("pooled" if options.tokens == AUTO else options.tokens, options.layers).check(backbone)
         preprocess = _preprocess(options, images, info, stored, reporter)
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
@@ -160,7 +161,6 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
             reporter.line(note)
         options = replace(options, tokens=kind)
         tokens = Tokens(kind, options.layers, None if options.tile else inside_of(preprocess))
-        tokens.check(backbone)
     shape = _row_shape(backbone, tokens, preprocess.size, device)
     shard_images = replace(images, names=images.names[shard.slice(len(images))]) if shard else images
     return EmbedContext(

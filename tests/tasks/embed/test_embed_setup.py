@@ -19,6 +19,7 @@ from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights import load_backbone
+from dinocli.tasks.embed import embed_setup
 from dinocli.tasks.embed.embed import embed
 from tests import networks  # noqa: F401 - timm has to know them
 from tests.data.hostile import write_bombs
@@ -198,3 +199,13 @@ def test_a_size_that_nobody_asked_for_is_said(tmp_path: Path) -> None:
         out = tmp_path / f"{size}.npy"
         embed(job(images, out, "pooled", weights=str(tmp_path / "weights"), model="", size=size), heard)
         assert [line for line in heard.lines if "position" in line] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("cls", 1), ("auto", 99)])
+def test_tokens_that_a_model_has_not_are_refused_before_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, layers: int
+) -> None:
+    folder = write_images(tmp_path / "images", 4)
+    monkeypatch.setattr(embed_setup, "survey_images", None)
+    with pytest.raises(WeightsError, match=r"no class token|fewer than --layers 99"):
+        embed(job(folder, tmp_path / "f.npy", kind, layers))
