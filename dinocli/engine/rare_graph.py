@@ -8,7 +8,7 @@ from dataclasses import fields
 from torch import Tensor, nn
 
 from dinocli.engine.rare_features import RareFeatures
-from dinocli.engine.rare_parts import joined, scores_of, with_scores
+from dinocli.engine.rare_parts import joined, with_scores
 from dinocli.models.backbone import Backbone
 from dinocli.models.rarity_maps import MAPS, rarity_maps
 from dinocli.quality.energy_whitening import EnergyWhitening
@@ -41,11 +41,10 @@ class RareGraph(nn.Module):
         """
         pooled, maps = rarity_maps(self.backbone, images)
         banks = {name: self._bank(name) for name in MAPS}
-        rarity = [_rarity(banks[name], maps[name]) for name in MAPS]
-        rare = [banks[name].pool_by(maps[name], rarity_Bhw) for name, rarity_Bhw in zip(MAPS, rarity, strict=True)]
+        rarity = {name: _rarity(banks[name], maps[name]) for name in MAPS}
+        joined_BP, scores_BF = joined(banks, self.share, pooled, maps, rarity)
         whitening = EnergyWhitening(self.get_buffer("axes_SP"), self.get_buffer("scale_S"))
-        whitened_BP = whitening.whiten(joined(self.share, pooled, rare))
-        return pooled, with_scores(whitened_BP, scores_of(rarity), self.get_buffer("mean_F"), self.share)
+        return pooled, with_scores(whitening.whiten(joined_BP), scores_BF, self.get_buffer("mean_F"), self.share)
 
     def _bank(self, name: str) -> MemoryBank:
         return MemoryBank(**{field.name: self.get_buffer(f"{name}_{field.name}") for field in fields(MemoryBank)})

@@ -10,7 +10,7 @@ Legend: B images, D width of a map, h w rows and columns of a grid, P width of t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -60,22 +60,22 @@ def joined_parts(
         maps: Patch features (B, D, h, w) of each map.
         image_B: As for `MemoryBank.rarity`.
     """
-    rarity = {name: banks[name].rarity(maps[name], image_B) for name in MAPS}
-    rare = [banks[name].pool_by(maps[name], rarity[name]) for name in MAPS]
-    return joined(share, pooled_BD, rare), scores_of([rarity[name] for name in MAPS])
+    return joined(banks, share, pooled_BD, maps, {name: banks[name].rarity(maps[name], image_B) for name in MAPS})
 
 
-def joined(share: float, pooled_BD: Tensor, rare: Sequence[Tensor]) -> Tensor:
-    """Return the weighted parts, (B, P), from the pooled feature and the rare part of each map."""
-    parts = [math.sqrt(share / len(MAPS)) * F.normalize(part_BD, dim=1) for part_BD in rare]
+def joined(
+    banks: Mapping[str, MemoryBank],
+    share: float,
+    pooled_BD: Tensor,
+    maps: Mapping[str, Tensor],
+    rarity: Mapping[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Return parts and scores as `joined_parts`, from known rarity maps, (B, h, w)."""
+    rare = [F.normalize(banks[name].pool_by(maps[name], rarity[name]), dim=1) for name in MAPS]
+    parts = [math.sqrt(share / len(MAPS)) * part_BD for part_BD in rare]
     if share < 1:
         parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))
-    return torch.cat(parts, dim=1)
-
-
-def scores_of(rarity: Sequence[Tensor]) -> Tensor:
-    """Return the anomaly scores, (B, F), of rarity maps (B, h, w)."""
-    return torch.stack([image_score(rarity_Bhw) for rarity_Bhw in rarity], dim=1)
+    return torch.cat(parts, dim=1), torch.stack([image_score(rarity[name]) for name in MAPS], dim=1)
 
 
 def with_scores(whitened_BP: Tensor, scores_BF: Tensor, mean_F: Tensor, share: float) -> Tensor:
