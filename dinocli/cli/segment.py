@@ -107,8 +107,9 @@ def segment(
         opt.tile("Resolution", "Cut large images into blended tiles of SIZE[:OVERLAP] pixels."),
     ] = "",
     refine: Annotated[
-        bool, resolution_option("--refine/--no-refine", "Refine masks along the edges of the image.")
-    ] = True,
+        bool | None,
+        resolution_option("--refine/--no-refine", "Refine masks along the edges of the image.", show_default="refine"),
+    ] = None,
     min_area: Annotated[
         int | None,
         resolution_option("--min-area", "Smallest region, pixels.", min=0, show_default="a quarter of a patch"),

@@ -186,7 +186,7 @@ def blank_notes(samples: Sequence[ImageSample]) -> list[str]:
 
 def _other_range(file: str) -> str:
     return (
-        "embed its images again with a --range that fits both"
+        f"make {file} again with a --range that fits both"
         if file
         else "--range auto or another one measures a new range"
     )

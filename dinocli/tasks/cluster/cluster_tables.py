@@ -117,8 +117,11 @@ def write_issues(path: Path, members: FeatureFile, issues: Sequence[ImageIssue])
 
 
 def write_selected(path: Path, members: FeatureFile, rows: Sequence[int]) -> None:
-    """Write one name per line in the order of selection, so that the first lines are a diverse subset too."""
-    write_atomic(path, "".join(f"{members.names[row]}\n" for row in rows))
+    """Write one name per line in the order of selection, so that the first lines are a diverse subset too.
+
+    Of tiles, the name of the image, once.
+    """
+    write_atomic(path, "".join(f"{name}\n" for name in dict.fromkeys(members.names[row] for row in rows)))
 
 
 def _short(value: float) -> str:

@@ -78,12 +78,13 @@ def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -
     limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
     limit.check([*listed_bad, *sink.bad])
     reporter, keep_positions = context.reporter, context.options.keeps_positions
-    broken = 0
+    broken = zero = 0
     reporter.stage("embedding", len(image_batches))
     reporter.progress("embedding", sink.pieces, len(image_batches))
     with Signals().caught() as signals, closing(row_batches(context, image_batches, sink.pieces)) as batches:
         for batch, rows_bD in batches:
             broken += sum(not np.isfinite(row).all() for row in rows_bD)
+            zero += sum(not row.any() for row in rows_bD)
             bad = _new_bad(batch, sink.pieces, image_batches)
             boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
             rows = _with_nan_rows(batch, rows_bD) if keep_positions else rows_bD
@@ -96,6 +97,8 @@ def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -
                 raise Interrupted(f"stopped by a signal after {sink.pieces} of {len(image_batches)}", signals.number)
     if broken:
         reporter.warn(f"{broken} rows hold values that are not finite; check the weights, or use --precision fp32")
+    if zero:
+        reporter.warn(f"{zero} rows are zero, so these images are similar to no other; use a larger --size")
 
 
 def row_batches(

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,6 +10,7 @@ from dinocli.artifacts.feature_model import load
 from dinocli.data.image_list import ImageList
 from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import find_images
+from dinocli.data.survey import check_stored
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.errors import UsageError
@@ -30,7 +31,7 @@ class Answers:
 
     Args:
         options: Options with `detector`; `groups` can be `folder` or `folder:N` of the path below `root`.
-        reporter: Receives a line on the loaded weights.
+        reporter: Receives a line on the loaded weights, and warnings.
 
     Raises:
         UsageError: Options that the detector determines.
@@ -56,7 +57,13 @@ class Answers:
             parse_tiling(self._options.tile),
             autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
+        self._name, self._preprocess, self._reporter = f"detector {detector.folder}", model.preprocess, reporter
         self._groups: dict[str, tuple[bool, float]] = {}
+
+    def check(self, images: ImageList) -> None:
+        """Warn if images do not fit the reading that the detector was saved with."""
+        for note in check_stored(images, self._preprocess, self._name):
+            self._reporter.warn(note)
 
     def about(self, path: str, root: str = "") -> Answer:
         """Judge an image.
@@ -73,13 +80,11 @@ class Answers:
             For an unreadable image, `image` and `error`.
         """
         begin = time.monotonic()
-        folder, name = os.path.split(os.path.abspath(path))
-        images = ImageList(Path(folder), [f"./{name}"], [])
-        (picture,) = self._extractor.reader.read_images(images, [0], 0)
+        (picture,) = self._extractor.reader.read_images(_one_image(path), [0], 0)
         if not isinstance(picture, SegmentImage):
             return {"image": path, "error": picture[1]}
         maps = self._fitted.apply(self._extractor.grid(picture))
-        rendered = inside(render(maps, picture.geometry, picture.source_CHW, refine=self._options.refine), picture)
+        rendered = inside(render(maps, picture.geometry, picture.source_CHW, refine=self._options.refines), picture)
         labels_HW = without_specks(rendered.labels_HW, self._options.least_area(picture.geometry))
         regions = [
             {"box": list(region.box), "area": region.area, "score": round(region.score, 4)}
@@ -110,26 +115,32 @@ def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO
 
     Args:
         options: Options with `detector`.
-        reporter: Receives a line on the loaded weights.
+        reporter: Receives a line on the loaded weights, and warnings about the images; of paths on stdin, about the
+            first.
         stdin: Standard input for `-`: one path per line, or NUL-separated with `options.read.null`.
 
     Raises:
         DinocliError: Any error before the first answer; an unreadable image gives an answer with `error`.
     """
-    root, paths = _paths(options, stdin)
-    detector = Answers(options, reporter)
-    for path in paths:
-        yield detector.about(path, root)
-
-
-def _paths(options: SegmentOptions, stdin: BinaryIO | None) -> tuple[str, Iterable[str]]:
-    """Return the folder that names are relative to, if it is known, and the paths of the images."""
-    if options.inputs == ("-",) and stdin is not None:
-        return options.read.root, _arriving(stdin, b"\0" if options.read.null else b"\n")
     if not options.inputs:
         raise UsageError("--detector needs IMAGES, or - for paths on stdin")
+    if options.inputs == ("-",) and stdin is not None:
+        detector = Answers(options, reporter)
+        for number, path in enumerate(_arriving(stdin, b"\0" if options.read.null else b"\n")):
+            if number == 0:
+                detector.check(_one_image(path))
+            yield detector.about(path, options.read.root)
+        return
     images = find_images(options.inputs, stdin=stdin, null=options.read.null, **options.read.naming())
-    return str(images.root), images.paths()
+    detector = Answers(options, reporter)
+    detector.check(images)
+    for path in images.paths():
+        yield detector.about(path, str(images.root))
+
+
+def _one_image(path: str) -> ImageList:
+    folder, name = os.path.split(os.path.abspath(path))
+    return ImageList(Path(folder), [f"./{name}"], [])
 
 
 def _arriving(stdin: BinaryIO, end: bytes) -> Iterator[str]:

@@ -25,7 +25,8 @@ def keep_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
         "threshold": str(options.method_options.get("threshold", "auto")),
         "size": options.canvas_side,
         "features": fitted.features,
-        **{key: getattr(options, key) for key in ("stride", "tile", "refine", "min_area")},
+        "refine": options.refines,
+        **{key: getattr(options, key) for key in ("stride", "tile", "min_area")},
     }
     save_detector(Path(options.save_detector), fitted, context.backbone, context.info, context.preprocess, settings)
 
@@ -46,7 +47,6 @@ def open_detector(options: SegmentOptions) -> tuple[Detector, SegmentOptions]:
         **{key: record[key] for key in ("size", "stride", "tile")},
         method="anomaly",
         weights=str(detector.backbone),
-        refine=options.refine and record["refine"],
-        min_area=record["min_area"] if options.min_area is None else options.min_area,
+        **{key: record[key] for key in ("refine", "min_area") if getattr(options, key) is None},
     )
     return detector, settled

@@ -94,7 +94,7 @@ class ImageWriter:
         outputs, size = self.options.outputs, picture.geometry.source
         if maps.empty_reason and not (outputs.soft or outputs.npy or self.truth):
             return Rendered(np.zeros(size, np.uint16), np.zeros(size, np.float32))
-        return render(maps, picture.geometry, picture.source_CHW, refine=self.options.refine)
+        return render(maps, picture.geometry, picture.source_CHW, refine=self.options.refines)
 
     def _write_maps(self, stem: str, picture: SegmentImage, rendered: Rendered, maps: PatchMaps) -> None:
         labels_HW, soft_HW = rendered

@@ -131,7 +131,7 @@ def _source(
 
 def _request(options: SegmentOptions) -> dict[str, Any]:
     """Return the options that determine the masks and tables, as JSON-like data."""
-    maps = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refine", "sample", "seed")
+    maps = ("method", "propagate", "reference", "size", "stride", "tile", "query", "refines", "sample", "seed")
     tables = ("truth", "good_without_mask", "groups", "min_area")
     return {
         "options": dict(options.method_options),

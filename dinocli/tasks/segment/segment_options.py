@@ -61,7 +61,7 @@ class SegmentOptions(ImageOptions):
         tile: `SIZE` or `SIZE:OVERLAP`, pixels.
         query: `x,y` of the query patch of attention, as fractions of width and height.
         propagate: Label map of the first frame, propagated to the other frames; needs no method.
-        refine: Refine masks along the edges of the image.
+        refine: Refine masks along the edges of the image; None is yes, or what the detector was saved with.
         min_area: Minimum region area, pixels; None is a quarter of a patch.
         maps_from: Output folder of an earlier command whose distances get another threshold; empty computes maps.
         detector: Detector folder of `save_detector`; its method is not fitted again.
@@ -88,7 +88,7 @@ class SegmentOptions(ImageOptions):
     tile: str = ""
     query: str = ""
     propagate: str = ""
-    refine: bool = True
+    refine: bool | None = None
     min_area: int | None = None
     maps_from: str = ""
     detector: str = ""
@@ -133,6 +133,11 @@ class SegmentOptions(ImageOptions):
     def canvas_side(self) -> int:
         """Shorter side of the canvas, pixels; 0 keeps the scale of each image."""
         return self.size or (0 if self.tile else SIZE)
+
+    @property
+    def refines(self) -> bool:
+        """Whether masks are refined along the edges of the image."""
+        return self.refine is not False
 
     def least_area(self, geometry: "PatchGeometry") -> int:
         """Return the minimum region area in an image, pixels."""

@@ -48,6 +48,14 @@ def test_labels_that_were_filled_in_are_not_replaced(folder: Path) -> None:
     assert sum(one.labelled for one in outcome.classes) == 93
 
 
+def test_suggestions_of_the_table_that_is_replaced_are_removed(folder: Path) -> None:
+    classify(options(folder, suggest=3))
+    classify(options(folder, suggest=3, out=str(folder / "other.csv")))
+    classify(options(folder, force=True))
+    assert not (folder / "suggested.csv").exists()
+    assert (folder / "other.suggested.csv").exists()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Features of 300 images of three classes, labels for 90 of them."""

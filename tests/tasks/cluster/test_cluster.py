@@ -10,12 +10,14 @@ import pytest
 from PIL import Image, ImageEnhance
 from pycocotools.coco import COCO
 
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import DataError, UsageError
 from dinocli.report import cluster_sheet, page_thumbnails
 from dinocli.report.map_page import MapPage
 from dinocli.tasks.cluster import cluster_page, duplicate_groups
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
+from dinocli.tasks.cluster.cluster_tables import write_selected
 from tests.quality.groups import mixture
 from tests.quality.test_aligned_similarity import scene
 from tests.tasks.cluster.sets import make_set, write_features
@@ -458,6 +460,13 @@ def test_somebody_elses_matrix_without_names(tmp_path: Path) -> None:
     assert [row["path"] for row in read(tmp_path / "c.csv")][:2] == ["./0", "./1"]
     assert not (tmp_path / "report.html").exists()
     assert outcome.selected == 3
+
+
+def test_the_selection_of_tiles_names_each_image_once(tmp_path: Path) -> None:
+    names = ["./a.png", "./a.png", "./b.png", "./b.png"]
+    members = FeatureFile(tmp_path / "f.npy", np.eye(4, dtype=np.float32), names, {})
+    write_selected(tmp_path / "selected.txt", members, [2, 0, 3])
+    assert (tmp_path / "selected.txt").read_text() == "./b.png\n./a.png\n"
 
 
 def test_groups_duplicates_and_the_selection_are_coco_that_pycocotools_reads(

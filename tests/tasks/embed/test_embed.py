@@ -12,9 +12,11 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
+from dinocli.tasks.embed import forward_pass
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.feature_inputs import embed_temporarily
 from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
+from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
 
 
@@ -48,6 +50,14 @@ def test_tiles_of_geotiff_name_their_place(tmp_path: Path) -> None:
     assert lines[2] == "./a.tif,20,0,40,40,500200.0,4600000.0,500600.0,4599600.0,EPSG:32633"
     assert lines[3] == "./b.tif,0,0,40,40,,,,,"
     assert open_features(tmp_path / "feats.npy").boxes == [(0, 0, 40, 40), (20, 0, 40, 40)] * 2
+
+
+def test_rows_of_zeros_get_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = forward_pass.compute_features
+    monkeypatch.setattr(forward_pass, "compute_features", lambda *args, **more: 0 * compute(*args, **more))
+    heard = Ears()
+    embed(job(write_images(tmp_path / "images", 3), tmp_path / "feats.npy"), heard)
+    assert "3 rows are zero, so these images are similar to no other; use a larger --size" in heard.warnings
 
 
 def test_more_shards_than_images_are_refused(tmp_path: Path) -> None:

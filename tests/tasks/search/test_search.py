@@ -98,9 +98,8 @@ def test_images_outside_the_range_of_the_file_are_noted(home: Path, tmp_path: Pa
     assert asking.warnings == following.warnings
     (warning,) = asking.warnings
     assert warning.startswith("100% of the pixels lie outside")
-    assert warning.endswith(
-        f"the range of {home / 'feats.npy'}, and are clipped; embed its images again with a --range that fits both"
-    )
+    file = home / "feats.npy"
+    assert warning.endswith(f"the range of {file}, and are clipped; make {file} again with a --range that fits both")
 
 
 def test_queries_keep_the_aspect_if_the_file_does(home: Path, tmp_path: Path) -> None:

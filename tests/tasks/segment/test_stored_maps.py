@@ -17,6 +17,7 @@ from dinocli.segmentation.annotation_formats import write_groups
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from tests.tasks.drive import Ears
@@ -189,6 +190,40 @@ def test_stdin_and_a_folder_are_answered_together_with_groups_below_their_root(d
     assert [Path(one["image"]).parent.name for one in found] == ["part0"] * 2 + ["part1"] * 8
     assert [one["group"] for one in found] == ["part0"] * 2 + ["part1"] * 8
     assert [one["group_good"] for one in found[:2]] == [True, False]
+
+
+def test_a_detector_refines_as_it_was_saved_unless_told(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "det", tmp_path / "det")
+    path = tmp_path / "det" / "detector.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"refine": False}))
+    opened = {
+        (kind, refine): open_detector(_options(done, "", detector=str(place / "det"), inputs=("x",), refine=refine))[1]
+        for kind, place in (("refined", done), ("plain", tmp_path))
+        for refine in (None, True, False)
+    }
+    assert {key: options.refines for key, options in opened.items()} == {
+        ("refined", None): True,
+        ("refined", True): True,
+        ("refined", False): False,
+        ("plain", None): False,
+        ("plain", True): True,
+        ("plain", False): False,
+    }
+
+
+@pytest.mark.parametrize("stdin", [False, True], ids=["folder", "paths on stdin"])
+def test_images_of_another_range_than_a_detector_get_a_warning(done: Path, tmp_path: Path, *, stdin: bool) -> None:
+    Image.fromarray(np.array(_surface(5, spot=False)).astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    options, heard = _options(done, "", detector=str(done / "det"), inputs=(str(tmp_path / "deep.png"),)), Ears()
+    if stdin:
+        (tmp_path / "list").write_text(f"{tmp_path / 'deep.png'}\n")
+        with (tmp_path / "list").open("rb") as lines:
+            list(answers(replace(options, inputs=("-",)), heard, lines))
+    else:
+        list(answers(options, heard, None))
+    assert len(heard.warnings) == 1, heard.warnings
+    assert heard.warnings[0].startswith("1 of 1 files are uint16, and the range of detector ")
+    assert heard.warnings[0].endswith("/det again with a --range that fits both")
 
 
 def test_a_detector_records_the_canvas_of_images_that_have_one(done: Path, tmp_path: Path) -> None:
