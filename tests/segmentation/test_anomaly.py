@@ -122,6 +122,16 @@ def test_an_outline_is_at_half_the_height_of_its_own_peak() -> None:
     assert soft.max() <= 1
 
 
+def test_each_peak_of_an_extended_defect_has_its_own_outline() -> None:
+    far = np.zeros((1, 24), np.float32)
+    far[0, 2:17] = [2, 5, 10, 5.5, 4.5, 3, 3.5, 5.5, 8, 5, 3, 2.5, 2.2, 1.9, 1.5]  # two peaks and a ramp
+    marked = np.nonzero(outlined(far, 2.0, far[None], [2.0])[0] > 0.5)[0].tolist()
+    assert marked == [4, 5, 9, 10, 11], "the ramp is lower than half of the least peak, which is 0.6 of the highest"
+    faint = np.where(far > 0, 1.0, 0.0).astype(np.float32)
+    faint[0, 4] = 2.1
+    assert np.nonzero(outlined(faint, 2.0, faint[None], [2.0])[0] > 0.5)[0].tolist() == [4]
+
+
 def test_a_peak_of_the_sum_is_outlined_by_the_fine_distances() -> None:
     fine = np.zeros((1, 15), np.float32)
     fine[0, 5:9] = [0.4, 1.2, 0.9, 0.5]  # below the threshold alone
@@ -133,7 +143,7 @@ def test_a_peak_of_the_sum_is_outlined_by_the_fine_distances() -> None:
     assert np.nonzero(outlined(fine + coarse, 2.0, both, [2.0, 2.0])[0] > 0.5)[0].tolist() == [6, 7]
     assert np.nonzero(outlined(fine + coarse, 2.0, both, [1.0, 1.4])[0] > 0.5)[0].tolist() == [6, 7]
     alone = np.nonzero(outlined(fine + coarse, 2.0, both, [2.0, 1.4])[0] > 0.5)[0].tolist()
-    assert alone == list(range(2, 12)), "what coarse distances alone detect"
+    assert alone == [5, 6, 7, 8], "what coarse distances alone detect: where the sum is above 0.8 of the threshold"
 
 
 @pytest.mark.parametrize(
