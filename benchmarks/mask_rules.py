@@ -27,7 +27,6 @@ from typing import Any
 import masks
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label, maximum
 
 import dinocli.segmentation.anomaly_threshold as thresholds
 from dinocli.data.image_list import ImageList
@@ -39,14 +38,13 @@ from dinocli.segmentation.distance_scale import coarse_weight, weighted_sum
 from dinocli.segmentation.feature_choice import ENOUGH, MIN_GAIN
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.method import FeatureGrid
-from dinocli.segmentation.peak_outlines import large_defects
+from dinocli.segmentation.peak_outlines import outlined
 from dinocli.segmentation.position_maps import resampled, typical_places
 from dinocli.segmentation.segment_images import SegmentImage
 from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defects
 
 KINDS = ("fine", "coarse")
 RULES = ("segment", "maximum", "maximum+half", "maximum+fine", "area", "area+fine", "either+fine")
-EIGHT = np.ones((3, 3))
 Maps = NDArray[np.float32]
 
 
@@ -133,11 +131,11 @@ class Fitted:
             judged = [np.stack(maps) for maps in zip(*(part[1] for part in parts), strict=True)]
         self.places = [self._places(maps) for maps in zip(*sample, strict=True)]
         far = [self.far(maps_Fhw) for maps_Fhw in sample] if judged is None else judged
-        self.weight = coarse_weight(np.stack([maps_Fhw.max(axis=(1, 2)) for maps_Fhw in far], axis=1))
-        self.lines = self._lines([weighted_sum(maps_Fhw, self.weight) for maps_Fhw in far])
-        self.lines_F = [self._lines([maps_Fhw[kind] for maps_Fhw in far]) for kind in range(len(kinds))]
         line = thresholds.good_line if self.good else thresholds.mixed_line
-        self.coarse_line = line(np.array([maps_Fhw[-1].max() for maps_Fhw in far], np.float32))
+        maxima_FS = np.stack([maps_Fhw.max(axis=(1, 2)) for maps_Fhw in far], axis=1)
+        self.weight = coarse_weight(maxima_FS)
+        self.lines = self._lines([weighted_sum(maps_Fhw, self.weight) for maps_Fhw in far])
+        self.lines_F = [line(maxima_S) for maxima_S in maxima_FS]
 
     def _folds(self, own: dict[str, Any]) -> tuple[list[Maps], list[Maps]]:
         """Return the distances of the references, and their corrected ones by the other folds, of one kind."""
@@ -181,19 +179,9 @@ class Fitted:
         """Return the soft map (h, w), above 0.5 in the mask."""
         far_Fhw = self.far(distances_Fhw)
         height_hw = of_lines(weighted_sum(far_Fhw, self.weight), self.lines)
-        parts_hw, count = label(height_hw > 0.5, structure=EIGHT)
-        numbers = np.arange(1, count + 1)
-        above = np.append(False, maximum(height_hw, parts_hw, numbers) > 1)[parts_hw]
-        peak_Fhw = np.stack([np.append(0, maximum(map_hw, parts_hw, numbers))[parts_hw] for map_hw in far_Fhw])
-        kinds = [of_lines(*pair) for pair in zip(far_Fhw, self.lines_F, strict=True)]
-        fine_hw, coarse_hw = (np.append(0, maximum(kinds[kind], parts_hw, numbers))[parts_hw] for kind in (0, -1))
-        coarse_hw = (fine_hw < 1) & (coarse_hw > 1) & (not self.fine_only)
-        outline_hw, top_hw = (np.where(coarse_hw, maps_Fhw[-1], maps_Fhw[0]) for maps_Fhw in (far_Fhw, peak_Fhw))
-        soft_hw = (outline_hw / top_hw.clip(1e-9)).clip(0, 1)
-        soft_hw = np.where(above, soft_hw, height_hw.clip(0, 0.5)).astype(np.float32)
-        if len(far_Fhw) > 1 and not self.fine_only:
-            soft_hw = np.maximum(soft_hw, large_defects(far_Fhw[-1], np.where(above, parts_hw, 0), self.coarse_line))
-        return np.asarray(soft_hw, np.float32)
+        if self.fine_only:
+            return outlined(height_hw, 1, far_Fhw[:1], [-np.inf])
+        return outlined(height_hw, 1, far_Fhw, self.lines_F)
 
 
 def of_lines(far_hw: Maps, lines: list[tuple[Callable[[Maps], Maps], float]]) -> Maps:

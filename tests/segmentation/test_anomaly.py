@@ -147,24 +147,25 @@ def test_a_peak_of_the_sum_is_outlined_by_the_fine_distances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("radius", "columns", "large"),
+    ("radius", "height", "large"),
     [
-        (15, 60, True),
-        (3, 60, False),  # a point
-        (15, 140, False),  # a twelfth of the image
+        (15, 2.2, True),
+        (3, 2.2, False),  # a point
+        (15, 3.0, False),  # as clear in the fine distances
     ],
 )
-def test_a_large_defect_is_outlined_by_the_coarse_distances_too(radius: int, columns: int, large: bool) -> None:
-    row, column = np.mgrid[:60, :columns]
+def test_a_large_faint_defect_is_outlined_by_the_coarse_distances_too(radius: int, height: float, large: bool) -> None:
+    row, column = np.mgrid[:60, :60]
     from_centre = np.hypot(row - 30, column - 30)
     coarse = gaussian_filter(np.where(from_centre < radius, 2, 0).astype(np.float32), COARSE_SMOOTHING)
     coarse *= 2 / coarse.max()
-    fine = np.where(np.hypot(row - 30, column - 33) < 2, 3, 0).astype(np.float32)  # a part of it
-    marked = outlined(fine + coarse / 3, 2.0, np.stack([fine, coarse]), [2.0, 1.5]) > 0.5
+    fine = np.where(np.hypot(row - 30, column - 33) < 2, height, 0).astype(np.float32)  # a part of it
+    both, line = np.stack([fine, coarse]), 2.0
+    marked = outlined(fine + coarse / 3, line, both, [line, 1.0]) > 0.5
     assert marked[fine > 0].all()
     assert marked[(coarse > 1.01) & (fine == 0)].mean() == large
     assert not marked[(coarse < 0.95) & (fine == 0)].any()
-    below = outlined(fine + coarse / 3, 2.0, np.stack([fine, coarse]), [2.0, 2.5]) > 0.5
+    below = outlined(fine + coarse / 3, line, both, [line, 2.5]) > 0.5
     assert np.array_equal(below, fine > 0), "coarse distances alone do not detect it"
 
 
