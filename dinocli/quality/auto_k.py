@@ -30,6 +30,7 @@ MIN_STABILITY, MIN_SILHOUETTE_GAIN, MIN_STABILITY_GAIN = 0.6, 0.1, 0.4
 
 _MAX_ROWS, _DIRECTIONS = 2000, 50
 _MIN_IMAGES_PER_CLUSTER = 4
+_MIN_DISTANCE = 1e-5  # cosine distances of equal images are rounding below it
 _SPLITS, _STARTS, _HALF_STARTS, _PASSES = 4, 3, 2, 30
 
 
@@ -68,10 +69,10 @@ class KChoice:
     """The chosen number of clusters.
 
     Args:
-        k: Best of `K_CANDIDATES`.
+        k: Best of `K_CANDIDATES`; 1 with too few or equal images.
         clear: Whether the data have clear clusters.
         reason: One sentence with the numbers.
-        curve: Criteria of each candidate; empty with too few images.
+        curve: Criteria of each candidate; empty if k is 1.
     """
 
     k: int
@@ -98,6 +99,8 @@ def choose_k(rows: NormalizedFeatures, *, seed: int = 0) -> KChoice:
     if not tried:
         return KChoice(1, False, f"too few images to look for groups: {len(rows)}", [])
     data, cloud = _data_and_cloud(rows, seed)
+    if data.distance_NN.max() < _MIN_DISTANCE:
+        return KChoice(1, False, "all images have the same features, so there is one group", [])
     with single_threaded(), ThreadPoolExecutor(rows.threads) as pool:
         curve = list(pool.map(lambda k: _score(k, data, cloud, seed), tried))
     best = max(curve, key=lambda candidate: candidate.score)

@@ -49,6 +49,15 @@ def test_few_images_are_not_searched() -> None:
     assert [one.k for one in choose_k(NormalizedFeatures(cloud(13))).curve] == [2, 3]
 
 
+def test_equal_images_are_one_group() -> None:
+    rows_ND = np.tile(np.random.default_rng(0).normal(size=16).astype(np.float32), (40, 1))
+    choice = choose_k(NormalizedFeatures(rows_ND * np.linspace(1, 3, 40, dtype=np.float32)[:, None]))
+    assert (choice.k, choice.clear) == (1, False)
+    assert "all images have the same features" in choice.reason
+    rows_ND[20:] += np.float32(0.05)
+    assert choose_k(NormalizedFeatures(rows_ND)).k > 1
+
+
 def test_threads_change_nothing_and_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_k, "K_CANDIDATES", (2, 3))
     points, _ = mixture(3, 40, noise=2)
