@@ -2,7 +2,8 @@
 
     python benchmarks/mask_sets.py OUT NAME=SOURCE [NAME ...] [--seed 0]
 
-writes `OUT/NAME` with `test/defective`, `test/good`, `truth/defective` (masks) and `reference` (good images), as PNG.
+writes `OUT/NAME` with `test/defective`, `test/good`, `truth/defective` (masks) and, but for glass and steel,
+`reference` (good images), as PNG.
 SOURCE is what `git clone` gives; names that are marked with * have none, they are drawn.
 
     ball-screws  github.com/2Obe/BSData, images of 1130x460 px (other sizes are nearly all defective): 60 with pitting,
@@ -14,8 +15,8 @@ SOURCE is what `git clone` gives; names that are marked with * have none, they a
     asphalt      github.com/JeromeWynne/CrackForest-dataset: 26 quarters with more than 100 pixels of label 2 (crack),
                  24 without a label above 1, 20 as references; non-commercial research
     steel        github.com/DHW-Master/NEU_Seg: 30 images with inclusions only, none is good; no licence stated
-    glass        github.com/174ww/GLASS-Anomaly-datasets: 16 edges, 14 angles, all good ones of `test`; those of `good`
-                 as references; no licence stated
+    glass        github.com/174ww/GLASS-Anomaly-datasets: 16 edges, 14 angles, all good ones of `test`; no references,
+                 since those of `good` are the same files; no licence stated
     *            drawn by `drawn_parts.py`: brushed, woven, leather, carpet, wood (textures), plate, washer, board
                  (parts); 16 defective, 24 good, 16 references
 
@@ -163,9 +164,8 @@ def glass(source: Path, draw: random.Random) -> Parts:
         for path in shuffled((source / "test" / kind).glob("*.png"), draw)[:count]:
             mask = pixels_of(source / "ground_truth" / kind / f"{path.stem}_mask.png") > 127
             yield "defective", f"{kind}-{path.stem}", pixels_of(path), mask
-    for part, folder in (("good", "test/good"), ("reference", "good")):
-        for path in sorted((source / folder).glob("*.png")):
-            yield part, path.stem, pixels_of(path), None
+    for path in sorted((source / "test" / "good").glob("*.png")):
+        yield "good", path.stem, pixels_of(path), None
 
 
 SETS: dict[str, Callable[[Path, random.Random], Parts]] = {
