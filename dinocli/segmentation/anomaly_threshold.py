@@ -15,8 +15,9 @@ MIXED_QUANTILES = 0.1, 0.35
 """Quantiles of the per-image maxima that fit the Gumbel distribution where up to half of the images have a defect:
 they lie below the defects."""
 
-MIXED_FALSE_RATE = 0.03
-"""Target fraction of good images above the threshold of a mixed folder; lower for few images (`SHRINKAGE_IMAGES`)."""
+MIXED_FALSE_RATE = 0.04
+"""Target fraction of good images above the threshold of a mixed folder; lower for few images (`SHRINKAGE_IMAGES`).
+Fewer are flagged, since defects raise the quantiles: 1.9 % on 26 folders with 30 to 120 images."""
 
 GOOD_FALSE_RATE = 0.05
 """Target fraction for a reference of good images. These are compared with fewer images than new ones will be, so fewer
@@ -24,7 +25,7 @@ new images are flagged: 2.9 % on seven sets with 16 or 30 good images."""
 
 SHRINKAGE_IMAGES = 20
 """Number of images at which `MIXED_FALSE_RATE` is halved, to allow for the error of the estimated quantiles. For 16
-images drawn from the distribution itself, 5.7 % of further images exceed the threshold instead of 8.6 %."""
+images drawn from the distribution itself, 6.4 % of further images exceed the threshold instead of 10.0 %."""
 
 
 class Threshold(NamedTuple):
