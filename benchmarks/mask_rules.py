@@ -35,13 +35,13 @@ from dinocli.segmentation.anomaly import FOLDS, Anomaly, nearest_map, smoothed
 from dinocli.segmentation.anomaly import centre as centre_of
 from dinocli.segmentation.cluster_enhancement import cluster_enhanced
 from dinocli.segmentation.distance_scale import coarse_weight, weighted_sum
-from dinocli.segmentation.feature_choice import ENOUGH, MIN_GAIN
+from dinocli.segmentation.feature_choice import ENOUGH, MIN_GAIN, drawn_in_turn
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.peak_outlines import outlined
 from dinocli.segmentation.position_maps import resampled, typical_places
 from dinocli.segmentation.segment_images import SegmentImage
-from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defects
+from dinocli.segmentation.sensitivity import TRIED_IMAGES
 
 KINDS = ("fine", "coarse")
 RULES = ("segment", "maximum", "maximum+half", "maximum+fine", "area", "area+fine", "either+fine")
@@ -78,8 +78,9 @@ def measured(asked: argparse.Namespace, folder: Path, *, reference: bool) -> dic
 
     test = pictures(images, good=False)
     sample = pictures(find_images([str(folder / "reference")]), good=True) if reference else test
-    rows = np.random.default_rng(0).permutation(len(sample))[:TRIED_IMAGES].tolist()
-    defective = with_synthetic_defects([sample[row][0] for row in rows], seed=0)
+    rows = np.random.default_rng(0).permutation(len(sample))[: 2 * TRIED_IMAGES].tolist()
+    first, more = drawn_in_turn([sample[row][0] for row in rows], seed=0)
+    defective = [*first, *more()]
     truth = GroundTruth(str(folder / "truth"), images)
     data: dict[str, Any] = {
         "mode": "R" if reference else "N",

@@ -24,13 +24,13 @@ from dinocli.data.sources import find_images
 from dinocli.progress import ProgressReporter
 from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.segmentation.anomaly import FEATURES, Anomaly
-from dinocli.segmentation.feature_choice import FittedFeatures, choose_features, features_to_try
+from dinocli.segmentation.feature_choice import FittedFeatures, choose_features, drawn_in_turn, features_to_try
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.patch_geometry import PatchGeometry
 from dinocli.segmentation.segment_images import SegmentImage
-from dinocli.segmentation.sensitivity import TRIED_IMAGES, with_synthetic_defects
+from dinocli.segmentation.sensitivity import TRIED_IMAGES
 from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.inputs import ReadOptions
@@ -162,7 +162,7 @@ def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: 
         )
 
     images = find_images([str(folder)])
-    rows = np.random.default_rng(0).permutation(len(images))[:TRIED_IMAGES].tolist()
+    rows = np.random.default_rng(0).permutation(len(images))[: 2 * TRIED_IMAGES].tolist()
     read = extractor_of(asked, folder, "fine").reader.read_images(images, rows, 1)
     pictures = [
         replace(picture, image=-1 - picture.image) if reference else picture
@@ -171,7 +171,7 @@ def fitted_to(asked: argparse.Namespace, name: str, folder: Path, *, reference: 
     ]
     method, fine = Anomaly(reference=reference, features=asked.features), extractor_of(asked, folder, "fine")
     candidates = features_to_try(method, has_coarse=fine.has_coarse, images=len(images))
-    return choose_features(fit, candidates, with_synthetic_defects(pictures, seed=0))
+    return choose_features(fit, candidates, *drawn_in_turn(pictures, seed=0))
 
 
 def as_reference(grid: FeatureGrid) -> FeatureGrid:

@@ -22,7 +22,7 @@ from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.segment_images import SegmentImage
 
 TRIED_IMAGES = 12
-"""Number of images of the sample that get synthetic defects."""
+"""Number of images of the sample that get synthetic defects, and as many again where features have to be chosen."""
 
 SCALES = (1.0, 1.0), (2.5, 0.6)
 """Scale and opacity of the two defects of each image: one small and clear, one large and faint."""

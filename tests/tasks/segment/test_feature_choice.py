@@ -1,6 +1,8 @@
 """Fine or coarse features by synthetic defects."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,7 @@ def _run(images: Path, out: Path, reporter: ProgressReporter, size: int = 288, *
 def test_coarse_features_are_taken_where_fine_ones_find_few(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, coarse: int, chosen: str, *, warned: bool
 ) -> None:
-    found = iter([fine, coarse])
+    found = iter([fine] if fine == 8 else [fine, fine, coarse])  # again with more images, if there are
     monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 16))
     reporter = Ears()
     result = _run(images, tmp_path / "out", reporter)
@@ -88,10 +90,10 @@ def test_coarse_features_are_taken_where_fine_ones_find_few(
         ({"fine": 4, "enhanced fine": 7, "coarse": 9, "enhanced coarse": 10}, "enhanced coarse"),
     ],
 )
-def test_an_alternative_is_taken_that_detects_an_eighth_more_than_what_was_chosen_before(
+def test_an_alternative_is_taken_that_detects_a_tenth_more_than_what_was_chosen_before(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], chosen: str
 ) -> None:
-    found = iter(counts.values())
+    found = iter([counts["fine"], *(counts.values() if len(counts) > 1 else ())])
     monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 24))
     reporter = Ears()
     facts = _run(many, tmp_path / "out", reporter).method.parameters
@@ -102,10 +104,31 @@ def test_an_alternative_is_taken_that_detects_an_eighth_more_than_what_was_chose
     assert all(f"{name} ones {count}" in line for name, count in counts.items() if name != chosen)
 
 
+@pytest.mark.parametrize(("fine", "tested"), [(12, [12]), (11, [12, 14, 14, 14, 14])])
+def test_more_images_are_used_where_there_is_a_choice_to_make(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: int, tested: list[int]
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(many, folder)
+    for number in range(2):
+        shutil.copy(many / f"{number:02}.png", folder / f"again{number}.png")
+    counted: list[int] = []
+
+    def found(_: object, maps: Sequence[object], images: Sequence[object]) -> Sensitivity:
+        counted.append(len(images))
+        assert len(maps) == len(images)
+        return Sensitivity(fine, 2 * len(images))
+
+    monkeypatch.setattr(feature_choice, "sensitivity", found)
+    facts = _run(folder, tmp_path / "out", Ears()).method.parameters
+    assert counted == tested
+    assert facts["synthetic_defects"] == 2 * tested[-1]
+
+
 def test_enhanced_masks_are_the_same_from_stored_distances_and_from_a_detector(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([0, 24])
+    found = iter([0, 0, 24])
     monkeypatch.setattr(feature_choice, "sensitivity", lambda *_: Sensitivity(next(found), 24))
     out, again, other = (tmp_path / name for name in ("out", "again", "other"))
     _run(many, out, Ears(), save_detector=str(tmp_path / "detector"))
