@@ -43,9 +43,9 @@ def outlined(
     """Scale each peak above the threshold so that 0.5 is half its height; all other values are at most 0.5.
 
     A patch has a receptive field beyond its cell, so an anomaly has a halo; its edge is where the peak falls to half.
-    An extended defect has several peaks, each with its own edge; a lower one counts as if it were as high as the
-    threshold. The halo of coarse distances is several times as wide as a small defect, so peaks of fine distances are
-    outlined unless only the coarse ones are above their own threshold: then the weighted sum is. Large defects are
+    An extended defect has several peaks, each with its own edge; one below the threshold counts as if it were as high.
+    The halo of coarse distances is several times as wide as a small defect, so peaks of fine distances are outlined
+    unless only the coarse ones are above their own threshold: then the weighted sum is. Large defects are
     outlined by both (`large_defects`).
 
     Args:

@@ -179,14 +179,12 @@ def _write(
     reporter: ProgressReporter,
 ) -> None:
     """Write all files, and replace older ones together."""
-    with FileSet(options.table, [options.suggested.name]) as files:
+    with FileSet(options.table) as files:
         names, boxes = features.names, features.boxes
         write_predictions(files.new(options.table), names, found, boxes)
         if options.suggest:
             lines = ((name, "") for name in _images_of(names, wanted))  # least confident first, to be filled in
             write_table(files.new(options.suggested), ["path", learnt.column], lines)
-        elif options.table.exists():
-            files.drop(options.suggested)  # of the table that is replaced
         if options.coco:
             tags = found.tags() + [ImageTag(row, "suggested") for row in wanted]
             root = features.meta.get("root", "")

@@ -48,12 +48,12 @@ def test_labels_that_were_filled_in_are_not_replaced(folder: Path) -> None:
     assert sum(one.labelled for one in outcome.classes) == 93
 
 
-def test_suggestions_of_the_table_that_is_replaced_are_removed(folder: Path) -> None:
+def test_labels_that_were_filled_in_outlive_a_later_table(folder: Path) -> None:
     classify(options(folder, suggest=3))
-    classify(options(folder, suggest=3, out=str(folder / "other.csv")))
-    classify(options(folder, force=True))
-    assert not (folder / "suggested.csv").exists()
-    assert (folder / "other.suggested.csv").exists()
+    filled = folder / "suggested.csv"
+    filled.write_text(filled.read_text().replace(",\n", ",good\n"))
+    classify(options(folder, labels=(str(folder / "few.csv"), str(filled)), force=True))
+    assert filled.read_text().count(",good\n") == 3
 
 
 @pytest.fixture
