@@ -12,6 +12,7 @@ from dinocli.artifacts.feature_file import open_features
 from dinocli.augment.resample import normalise, resize_square
 from dinocli.errors import DataError, UsageError
 from dinocli.models.create import create_backbone
+from dinocli.models.features import compute_features
 from dinocli.tasks.embed import forward_pass
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.feature_inputs import embed_temporarily
@@ -53,8 +54,7 @@ def test_tiles_of_geotiff_name_their_place(tmp_path: Path) -> None:
 
 
 def test_rows_of_zeros_get_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = forward_pass.compute_features
-    monkeypatch.setattr(forward_pass, "compute_features", lambda *args, **more: 0 * compute(*args, **more))
+    monkeypatch.setattr(forward_pass, "compute_features", lambda *args, **more: 0 * compute_features(*args, **more))
     heard = Ears()
     embed(job(write_images(tmp_path / "images", 3), tmp_path / "feats.npy"), heard)
     assert "3 rows are zero, so these images are similar to no other; use a larger --size" in heard.warnings
