@@ -121,7 +121,7 @@ def setup(
 
 def _check_views(views: Views, backbone: Backbone) -> None:
     """Raise `UsageError` for a size of views that the network does not take, before images are read and measured."""
-    no_local = backbone.fixed_size or not views.local_count  # "auto" is none for a fixed size
+    no_local = backbone.fixed_size or not views.local_count  # all views have a fixed size
     for name, side in (("global_size", views.global_size), ("local_size", "auto" if no_local else views.local_size)):
         try:
             if side != "auto":
