@@ -320,10 +320,8 @@ def checkpoints(out: Path) -> Iterator[dict[str, Any]]:
     """Yield one row for each checkpoint with finite features."""
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         start = _loaded(folder / f"{START}@0.npz")
-        for path in sorted(folder.glob("*@*.npz")):
-            if path.stem.endswith(".veto"):  # of `guard_vetoes.py`
-                continue
-            truth, seen = json.loads(path.with_suffix(".json").read_text()), _loaded(path)
+        for path in sorted(folder.glob("*.json")):
+            truth, seen = json.loads(path.read_text()), _loaded(path.with_suffix(".npz"))
             if truth and all(np.isfinite(rows).all() for rows in seen.values()):
                 known = {word: truth[key] for key, word in TRUTH.items()}
                 yield {"set": folder.name, "weights": path.stem, **known, **scores(seen, start)}

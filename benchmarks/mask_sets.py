@@ -3,8 +3,8 @@
     python benchmarks/mask_sets.py OUT NAME=SOURCE [NAME ...] [--seed 0]
 
 writes `OUT/NAME` with `test/defective`, `test/good`, `truth/defective` (masks) and, but for glass and steel,
-`reference` (good images), as PNG.
-SOURCE is what `git clone` gives; names that are marked with * have none, they are drawn.
+`reference` (good images), as PNG. SOURCE is what `git clone` gives; names that are marked with * have none, they are
+drawn.
 
     ball-screws  github.com/2Obe/BSData, images of 1130x460 px (other sizes are nearly all defective): 60 with pitting,
                  60 without a label file; 30 other good ones as references; CC BY-SA 4.0

@@ -17,7 +17,7 @@ they lie below the defects."""
 
 MIXED_FALSE_RATE = 0.04
 """Target fraction of good images above the threshold of a mixed folder; lower for few images (`SHRINKAGE_IMAGES`).
-Fewer are flagged, since defects raise the quantiles: 1.9 % on 26 folders with 30 to 120 images."""
+Fewer are flagged, since defects raise the quantiles: 1.9 % on 27 folders with 40 to 120 images."""
 
 GOOD_FALSE_RATE = 0.05
 """Target fraction for a reference of good images. These are compared with fewer images than new ones will be, so fewer

@@ -18,7 +18,7 @@ MIN_LOCAL_PEAK = 0.6
 
 COARSE_LEVEL = 0.8
 """Smallest weighted sum that is marked where only coarse distances detect, as a fraction of the threshold. Half of the
-peak alone, of a defect just above the threshold, marked a third of good ball screws."""
+peak alone marked 7,000 to 15,000 pixels of ball screws just above the threshold, where defects have 1,700."""
 
 PLATEAU_HEIGHT = 0.75
 """Fraction of the peak above which the area of its plateau is measured. Lower down, the coarse distances of a small
