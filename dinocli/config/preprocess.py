@@ -27,6 +27,9 @@ GREY_OR_RGB = (1, 3)
 MAX_CHANNELS = 512
 """Most channels of an image; a hyperspectral cube with more needs a PCA first."""
 
+STORED_READING = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
+"""Options that feature files and detectors store, so that others are refused: how an image becomes values."""
+
 
 def parse_channels(text: str) -> Channels:
     """Parse ``--channels``: ``0,2,3``, ``page``, or names such as ``C:DAPI,C:GFP``; numbers and names may be mixed.

@@ -185,11 +185,7 @@ def blank_notes(samples: Sequence[ImageSample]) -> list[str]:
 
 
 def _other_range(file: str) -> str:
-    return (
-        f"make {file} again with a --range that fits both"
-        if file
-        else "--range auto or another one measures a new range"
-    )
+    return "a --range can fit both" if file else "--range auto or another one measures a new range"
 
 
 def clip_notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dinocli.config.preprocess import GREY_OR_RGB, Preprocess, range_text
+from dinocli.config.preprocess import GREY_OR_RGB, STORED_READING, Preprocess, range_text
 from dinocli.data.folder_notes import (
     absent_notes,
     alpha_notes,
@@ -166,7 +166,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
     Args:
         images: The dataset.
         preprocess: Stored preprocessing.
-        file: Feature file that stores it; empty for weights.
+        file: Feature file or detector that stores it, and refuses other options; empty for weights.
 
     Returns:
         Notes on a sample of the images. If none is readable, there are none: reading the dataset reports that.
@@ -178,7 +178,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
     except DataError:
         return []
     same_kind = [image for image in samples if p.source in ("", depth_kind(image.dtype))]
-    return [
+    notes = [
         *kind_notes(samples, p.source, file),
         *float_notes(samples, p.range_policy),
         *blank_notes(samples),
@@ -191,6 +191,8 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
         *colour_notes(samples, p, file),
         *page_notes(samples),
     ]
+    refused = STORED_READING if file else ()
+    return [f"{note}: make {file} again with it" if any(name in note for name in refused) else note for note in notes]
 
 
 def _samples(

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 ZERO_IS_NONE = ("views",)
 """Numbers that may be 0 though their default is not; others are then at least 1."""
 
-STORED_READING = ("--range", "--channels", "--page", "--nodata", "--z", "--roi")
-"""Options of `ReadOptions` that feature files and detectors store: how an image becomes values."""
-
 
 def absolute_input(name: str) -> str:
     """Return an input as an absolute path, for commands in other working folders; `-` is unchanged."""

@@ -106,6 +106,10 @@ def test_float_values_clipped_by_the_full_range_are_noted(tmp_path: Path) -> Non
     assert survey_of(tmp_path, "full").warnings == []
     deep(tmp_path, np.array([[-3.0, 0.5, 4000.0]], np.float32))
     assert "--range fixed:-3,4000" in survey_of(tmp_path, "full").warnings[0]
+    stored, images = settings(range_policy="full"), find_images([str(tmp_path)])
+    assert check_stored(images, stored)[0].endswith("--range fixed:-3,4000 keeps them")
+    (note,) = check_stored(images, stored, "det")
+    assert note.endswith("--range fixed:-3,4000 keeps them: make det again with it"), "a detector refuses --range"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +360,7 @@ def test_images_outside_a_given_range_are_noted(tmp_path: Path, spec: str) -> No
     stored = settings(range_policy=spec.partition(":")[0], range_low=900.0, range_high=1200.0)
     images = find_images([str(tmp_path)])
     assert "lie outside the range 900 to 1200" in check_stored(images, stored)[0]
-    assert "with a --range that fits both" in check_stored(images, stored, "feats.npy")[0]
+    assert check_stored(images, stored, "feats.npy")[0].endswith("a --range can fit both: make feats.npy again with it")
     inside = survey_of(tmp_path, "fixed:100,120")
     assert inside.warnings == [], "most pixels are clipped, as was asked for"
     save(tmp_path / "dark.png", np.arange(64, dtype=np.uint8).reshape(8, 8))

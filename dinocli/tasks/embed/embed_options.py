@@ -8,12 +8,13 @@ from typing import Any
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
 from dinocli.artifacts.feature_formats import check_free
 from dinocli.artifacts.shards import parse_shard
+from dinocli.config.preprocess import STORED_READING
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
 from dinocli.output_paths import refuse_inputs
-from dinocli.tasks.inputs import STORED_READING, ImageOptions, check_inputs
+from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 STDOUT = "-"
 DEFAULT_BATCH = 32

@@ -107,11 +107,19 @@ class EmbedContext:
 
 
 @torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
-def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> EmbedContext:
+def prepare(
+    options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO | None, *, reading_of: str = ""
+) -> EmbedContext:
     """Find images, load weights, and determine the preprocessing.
 
     Inputs and weights default to those of the newest run. Images are read as stored with the weights; without stored
     preprocessing, the range comes from a sample of the images, and mean, std and size from the weights.
+
+    Args:
+        options: Options of the command.
+        reporter: Receives the progress.
+        stdin: Standard input, for `-`.
+        reading_of: Name of the detector whose stored preprocessing is used, for messages; empty for weights.
 
     Raises:
         DinocliError: Any error, before any image is computed.
@@ -149,7 +157,7 @@ def prepare(options: EmbedOptions, reporter: ProgressReporter, stdin: BinaryIO |
         backbone, info, stored = main_first(lambda: load_backbone(weights, options.model, in_chans=in_chans))
         reporter.line(info.describe())
         Tokens("pooled" if options.tokens == AUTO else options.tokens, options.layers).check(backbone)
-        preprocess = _preprocess(options, images, info, stored, reporter)
+        preprocess = _preprocess(options, images, info, stored, reporter, reading_of)
     reporter.stage("preparing the network")
     precision = feature_precision(device, options.precision)
     backbone = ready(backbone, device)
@@ -186,6 +194,7 @@ def _preprocess(
     info: WeightsInfo,
     stored: dict[str, Any] | None,
     reporter: ProgressReporter,
+    reading_of: str,
 ) -> Preprocess:
     read, data = options.read, options.read.data(stored)
     roi = parse_roi(read.roi) if read.roi else (stored or {}).get("roi", "")
@@ -200,10 +209,10 @@ def _preprocess(
         asked = {name: getattr(read, name) for name in ("page", "nodata", "z")}
         changed = {name: value for name, value in asked.items() if value not in (None, getattr(kept, name))}
         preprocess = replace(kept, roi=roi, **changed)
-        how = "images are read as these weights were trained"
+        how = f"images are read as by {reading_of}" if reading_of else "images are read as these weights were trained"
         how += f" except {', '.join(f'--{name}' for name in changed)}" if changed else ""
         reporter.line(", ".join(filter(None, [how, described_roi(roi)])))
-        for warning in from_main(lambda: check_stored(images, preprocess)):
+        for warning in from_main(lambda: check_stored(images, preprocess, reading_of)):
             reporter.warn(warning)
     else:
         survey = survey_images(images, data, reporter, roi=roi)

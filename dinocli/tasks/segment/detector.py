@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinocli.artifacts.detector_folder import Detector, load_detector, save_detector
+from dinocli.config.preprocess import STORED_READING
 from dinocli.errors import UsageError
 from dinocli.files import user_path
 from dinocli.segmentation.anomaly import FittedAnomaly
 from dinocli.segmentation.method import FittedMethod
 from dinocli.tasks.embed.embed_setup import EmbedContext
-from dinocli.tasks.inputs import STORED_READING
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 

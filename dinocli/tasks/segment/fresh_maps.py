@@ -61,7 +61,9 @@ class FreshMaps:
         options.check_detector()
         options = self.options
         self._reporter, self._method = reporter, method
-        self.context = prepare(EmbedOptions.of(options, tokens="pooled", precision=options.precision), reporter, stdin)
+        embedding = EmbedOptions.of(options, tokens="pooled", precision=options.precision)
+        detector = f"detector {self._detector.folder}" if self._detector else ""
+        self.context = prepare(embedding, reporter, stdin, reading_of=detector)
         if options.stride:
             self.context.backbone.set_stride(options.stride)
         self.images: ImageList = self.context.images

@@ -99,7 +99,7 @@ def test_images_outside_the_range_of_the_file_are_noted(home: Path, tmp_path: Pa
     (warning,) = asking.warnings
     assert warning.startswith("100% of the pixels lie outside")
     file = home / "feats.npy"
-    assert warning.endswith(f"the range of {file}, and are clipped; make {file} again with a --range that fits both")
+    assert warning.endswith(f"the range of {file}, and are clipped; a --range can fit both: make {file} again with it")
 
 
 def test_queries_keep_the_aspect_if_the_file_does(home: Path, tmp_path: Path) -> None:

@@ -211,11 +211,17 @@ def test_a_detector_refines_as_it_was_saved_unless_told(done: Path, tmp_path: Pa
     }
 
 
-@pytest.mark.parametrize("stdin", [False, True], ids=["folder", "paths on stdin"])
-def test_images_of_another_range_than_a_detector_get_a_warning(done: Path, tmp_path: Path, *, stdin: bool) -> None:
+@pytest.mark.parametrize("way", ["folder", "paths on stdin", "masks"])
+def test_images_of_another_range_than_a_detector_get_a_warning(done: Path, tmp_path: Path, way: str) -> None:
+    """The advice works: a detector refuses --range."""
     Image.fromarray(np.array(_surface(5, spot=False)).astype(np.uint16) * 256).save(tmp_path / "deep.png")
-    options, heard = _options(done, "", detector=str(done / "det"), inputs=(str(tmp_path / "deep.png"),)), Ears()
-    if stdin:
+    images = (str(tmp_path / "deep.png"),)
+    options = _options(done, str(tmp_path / "masks"), detector=str(done / "det"), inputs=images)
+    heard = Ears()
+    if way == "masks":
+        with pytest.raises(DataError, match="uint16"):
+            segment(options, heard)
+    elif way == "paths on stdin":
         (tmp_path / "list").write_text(f"{tmp_path / 'deep.png'}\n")
         with (tmp_path / "list").open("rb") as lines:
             list(answers(replace(options, inputs=("-",)), heard, lines))
@@ -223,7 +229,7 @@ def test_images_of_another_range_than_a_detector_get_a_warning(done: Path, tmp_p
         list(answers(options, heard, None))
     assert len(heard.warnings) == 1, heard.warnings
     assert heard.warnings[0].startswith("1 of 1 files are uint16, and the range of detector ")
-    assert heard.warnings[0].endswith("/det again with a --range that fits both")
+    assert heard.warnings[0].endswith("/det again with it")
 
 
 def test_a_detector_records_the_canvas_of_images_that_have_one(done: Path, tmp_path: Path) -> None:
