@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from dinocli.data.canvas import Canvas
 from dinocli.data.decode import is_one_image
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
+from dinocli.data.stored_reading import check_given
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, input_size, inputs_by_size, squashed
@@ -28,9 +30,12 @@ from dinocli.models.token_kinds import FITTED
 from dinocli.models.tokens import POOLED, Tokens
 from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo, plain_preprocess
+from dinocli.progress import LogReporter, ProgressReporter
 
 ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 """A path, a PIL image, or an array or tensor (h, w), (h, w, c) or (c, h, w) of source values: integers or floats."""
+
+_Other = TypeVar("_Other")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,8 @@ class FeatureModel:
         normalize: Scale rows to length 1 (L2).
         info: Origin of the weights; None if they were not loaded.
         cell: Keep the aspect ratio, with both sides multiples of `cell` pixels; 0: resize to a square.
+        reporter: Receives warnings, once, if the first images may not fit the preprocessing.
+        like: Feature file that stores the preprocessing; empty for weights.
     """
 
     backbone: Backbone = field(repr=False)
@@ -61,6 +68,9 @@ class FeatureModel:
     normalize: bool = False
     info: WeightsInfo | None = None
     cell: int = 0
+    reporter: ProgressReporter = field(default_factory=ProgressReporter)
+    like: str = ""
+    _checked: Event = field(default_factory=Event, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +128,10 @@ class FeatureModel:
         """Yield batches of images of equal size, at most `size` each, with the indices of the images."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
+            if not self._checked.is_set():
+                self._checked.set()
+                for note in check_given([_array(image) for _, image in batch], self.preprocess, self.like):
+                    self.reporter.warn(note)
             canvases = [self._canvas(place, image, box) for place, image in batch]
             for members, inputs_BCHW in inputs_by_size(canvases, self.preprocess, self.device):
                 yield [batch[member][0] for member in members], inputs_BCHW
@@ -131,14 +145,19 @@ class FeatureModel:
             elif box:
                 raise DataError("box is a part of a file: cut the part out of the array")
             else:
-                if isinstance(image, Tensor):  # NumPy has no bfloat16
-                    image = (image.float() if image.dtype == torch.bfloat16 else image).numpy(force=True)
-                canvas = reader.in_memory(image)
+                canvas = reader.in_memory(_array(image))
         except DataError as error:
             name = image if isinstance(image, str | Path) else f"image {place}"
             raise DataError(f"{name} cannot be read: {error}") from error
         resizes = self.cell or self.device.type == "cpu"
         return squashed(canvas, input_size(canvas, side, self.cell)) if resizes else canvas
+
+
+def _array(image: _Other | Tensor) -> _Other | NDArray[Any]:
+    """Return a tensor as an array, and anything else as it is."""
+    if not isinstance(image, Tensor):
+        return image
+    return (image.float() if image.dtype == torch.bfloat16 else image).numpy(force=True)  # NumPy has no bfloat16
 
 
 def load(
@@ -180,7 +199,7 @@ def load(
     if preprocess is None:
         preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
     chosen = replace(chosen, inside_HW=inside_of(preprocess))
-    return FeatureModel(ready(backbone, where), preprocess, chosen, normalize, info)
+    return FeatureModel(ready(backbone, where), preprocess, chosen, normalize, info, reporter=LogReporter())
 
 
 def load_like(path: str | Path, *, device: str = "auto") -> FeatureModel:
@@ -197,7 +216,7 @@ def load_like(path: str | Path, *, device: str = "auto") -> FeatureModel:
     Raises:
         WeightsError: The file does not name its weights, or they are missing or changed.
     """
-    return feature_model_of(open_features(path), device)
+    return replace(feature_model_of(open_features(path), device), reporter=LogReporter())
 
 
 def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
@@ -228,7 +247,8 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
         replace(fitted, inside_HW=inside_HW) if fitted else Tokens(kind, file.meta.get("layers", 1), inside_HW)
     )
     cell = (backbone.patch or CONVNET_CELL) if file.meta.get("keep_aspect") else 0
-    return FeatureModel(ready(backbone, where), preprocess, tokens, bool(file.meta.get("normalized")), info, cell)
+    normalize, like = bool(file.meta.get("normalized")), str(file.path)
+    return FeatureModel(ready(backbone, where), preprocess, tokens, normalize, info, cell, like=like)
 
 
 def ready(backbone: Backbone, device: torch.device) -> Backbone:

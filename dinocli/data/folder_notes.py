@@ -178,9 +178,9 @@ def blank_notes(samples: Sequence[ImageSample]) -> list[str]:
     """Warn if every image has one value only: a shutter, a wrong channel or page, or a broken export."""
     if not samples or any(image.low < image.high for image in samples):
         return []
+    blank = f"all {len(samples)} sampled files are blank, such as" if len(samples) > 1 else "blank:"
     return [
-        f"all {len(samples)} sampled files are blank, such as {samples[0].name} ({samples[0].low:g} everywhere); look "
-        "at them, or read another --channels or --page"
+        f"{blank} {samples[0].name} ({samples[0].low:g} everywhere); look at them, or read another --channels or --page"
     ]
 
 

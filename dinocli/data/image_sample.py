@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from dinocli.config.preprocess import GREY_OR_RGB, Channels
-from dinocli.data.decode import decode, page_count
+from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
+from dinocli.data.decode import decode, decode_in_memory, page_count
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, full_range
 from dinocli.data.region_of_interest import region_of
@@ -50,6 +51,11 @@ class SourceReading:
     nodata: tuple[float, ...] = ()
     z: str = ""
     roi: str = ""
+
+    @classmethod
+    def of(cls, preprocess: Preprocess) -> "SourceReading":
+        """Return what a stored preprocessing reads."""
+        return cls(preprocess.channels, preprocess.page, preprocess.nodata, preprocess.z, preprocess.roi)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,16 @@ def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | 
             image = image if region is None else image.crop(*region)
             pages, largest_page = page_count(path, channels=channels, z=z) if not page else (1, 0)
             return _sample_of(image, name, reading.nodata, pages, largest_page)
+    except DataError as error:
+        return str(error)
+
+
+def sample_in_memory(image: Image.Image | Pixels, name: str, reading: SourceReading) -> ImageSample | str:
+    """Sample a PIL image or an array, as `sample_image` samples its file."""
+    try:
+        decoded = decode_in_memory(image, channels=reading.channels, min_side=sys.maxsize)
+        region = region_of(reading.roi, decoded.original_size)
+        return _sample_of(decoded if region is None else decoded.crop(*region), name, reading.nodata, 1, 0)
     except DataError as error:
         return str(error)
 

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dinocli.config.preprocess import GREY_OR_RGB, STORED_READING, Preprocess, range_text
+from dinocli.config.preprocess import GREY_OR_RGB, range_text
 from dinocli.data.folder_notes import (
     absent_notes,
     alpha_notes,
     blank_notes,
     channel_notes,
-    clip_notes,
     float_notes,
     ignores_alpha,
-    kind_notes,
     mask_notes,
     narrow_notes,
     nodata_notes,
@@ -24,7 +22,7 @@ from dinocli.data.folder_notes import (
 )
 from dinocli.data.image_list import ImageList
 from dinocli.data.image_sample import ImageSample, SourceReading, sample_image
-from dinocli.data.input_channels import colour_notes, described_channels, uneven_notes
+from dinocli.data.input_channels import described_channels, uneven_notes
 from dinocli.data.measured_range import bit_depth, chosen_range, measured_channels
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.ranges import MEASURED, PER_IMAGE, Range, depth_kind, parse_range
@@ -33,9 +31,6 @@ from dinocli.errors import DataError
 
 _MAX_SHOWN = 8
 """Channels whose range is described."""
-
-_CHECKED_IMAGES = 16
-"""Number of images that are compared with a stored preprocessing."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def survey(
             integer, float).
     """
     parsed = parse_range(range_spec)
-    samples, bad = _samples(images, reading, sample, seed)
+    samples, bad = sampled_images(images, reading, sample, seed)
     deep = any(image.dtype != np.uint8 for image in samples)
     kinds = Counter(depth_kind(image.dtype) for image in samples)
     is_measured = parsed.policy in MEASURED
@@ -160,42 +155,7 @@ def survey(
     )
 
 
-def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> list[str]:
-    """Return notes on images that may not fit the stored preprocessing they are read with.
-
-    Args:
-        images: The dataset.
-        preprocess: Stored preprocessing.
-        file: Feature file or detector that stores it, and refuses other options; empty for weights.
-
-    Returns:
-        Notes on a sample of the images. If none is readable, there are none: reading the dataset reports that.
-    """
-    p = preprocess
-    reading = SourceReading(p.channels, p.page, p.nodata, p.z, p.roi)
-    try:
-        samples, _ = _samples(images, reading, _CHECKED_IMAGES, seed=0)
-    except DataError:
-        return []
-    same_kind = [image for image in samples if p.source in ("", depth_kind(image.dtype))]
-    notes = [
-        *kind_notes(samples, p.source, file),
-        *float_notes(samples, p.range_policy),
-        *blank_notes(samples),
-        *narrow_notes(same_kind, p.range_policy, p.range_low, p.range_high),
-        *clip_notes(same_kind, p, file),
-        *outside_notes(same_kind, p.range_policy, p.range_low, p.range_high, file),
-        *mask_notes(samples),
-        *alpha_notes(samples, ignored=p.alpha == "ignore"),
-        *channel_notes(samples),
-        *colour_notes(samples, p, file),
-        *page_notes(samples),
-    ]
-    refused = STORED_READING if file else ()
-    return [f"{note}: make {file} again with it" if any(name in note for name in refused) else note for note in notes]
-
-
-def _samples(
+def sampled_images(
     images: ImageList, reading: SourceReading, sample: int, seed: int
 ) -> tuple[list[ImageSample], list[tuple[str, str]]]:
     """Return the readable images of a random sample, and (name, reason) of the unreadable ones."""

@@ -113,6 +113,46 @@ def test_deep_arrays_are_read_in_the_range_of_the_documented_preprocess(weights:
     np.testing.assert_array_equal(deep.embed([half]), deep.embed([half.float()]))
 
 
+@pytest.mark.parametrize("kind", ["path", "array", "tensor", "picture"])
+def test_images_that_do_not_fit_the_stored_reading_are_logged_once(
+    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Twelve-bit images nearly black in the full range of 16 bits: the command line warns, so Python does."""
+    pixels = (np.random.default_rng(0).random((40, 40)) * 900).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    images: dict[str, ImageLike] = {
+        "path": tmp_path / "deep.png",
+        "array": pixels,
+        "tensor": torch.from_numpy(pixels.astype(np.int32)).to(torch.uint16),
+        "picture": Image.fromarray(pixels),
+    }
+    image, about = images[kind], load(weights, model="test_convnext", device="cpu").preprocess
+    model = load(weights, model="test_convnext", device="cpu", preprocess=replace(about, source="", deep=True))
+    model.embed([image])
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("dinocli", "WARNING")
+    name = str(image) if kind == "path" else "image 0"
+    assert f"use less than a sixteenth of the full range, such as {name} (" in record.message
+    assert record.message.endswith("in Python, change the `preprocess` of `load`")
+    model.embed([image])
+    assert len(caplog.records) == 1
+
+
+def test_a_model_like_a_file_says_that_the_file_is_made_again(
+    folder: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "feats.npy"
+    embed(job(folder, out, weights=str(weights)))
+    caplog.clear()
+    model = dinocli.load_like(out, device="cpu")
+    see_through = np.dstack(
+        [np.full((20, 20, 3), np.arange(20, dtype=np.uint8)[:, None] * 9), np.tri(20, dtype=np.uint8) * 255]
+    )
+    model.embed([see_through])
+    (record,) = caplog.records
+    assert record.message.endswith(f"--channels 0 ignores it: make {out} again with it")
+
+
 def test_masked_pixels_of_an_array_are_no_measurement(model: FeatureModel) -> None:
     pixels = np.full((9, 9), 200, np.uint8)
     masked = np.ma.masked_array(pixels, np.arange(81).reshape(9, 9) < 30)

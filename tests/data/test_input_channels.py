@@ -14,7 +14,8 @@ from dinocli.data.image_sample import SourceReading
 from dinocli.data.input_channels import described_channels, input_channels
 from dinocli.data.ranges import map_range
 from dinocli.data.read import Reader
-from dinocli.data.survey import check_stored, survey
+from dinocli.data.stored_reading import check_stored
+from dinocli.data.survey import survey
 from dinocli.errors import DataError
 from tests.data.files import noise, settings
 

@@ -13,7 +13,8 @@ from PIL import Image
 from dinocli.data.image_sample import SourceReading
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
-from dinocli.data.survey import Survey, check_stored, survey
+from dinocli.data.stored_reading import check_stored
+from dinocli.data.survey import Survey, survey
 from dinocli.errors import DataError, UsageError
 from tests.data.files import Array, gdal_tiff, noise, save, settings
 

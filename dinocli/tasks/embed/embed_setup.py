@@ -18,7 +18,7 @@ from dinocli.data.parallel import thread_count
 from dinocli.data.ranges import MEASURED, range_option
 from dinocli.data.region_of_interest import described_roi, parse_roi
 from dinocli.data.sources import find_images
-from dinocli.data.survey import check_stored
+from dinocli.data.stored_reading import check_stored
 from dinocli.engine.device import pick_device
 from dinocli.engine.distributed import environment_number, from_main, main_first
 from dinocli.engine.precision import DTYPES, feature_precision

@@ -15,7 +15,7 @@ from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import FeatureFile, open_features
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
-from dinocli.data.survey import check_stored
+from dinocli.data.stored_reading import check_stored
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import claimed
 from dinocli.output_paths import check_free

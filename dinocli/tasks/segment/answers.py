@@ -10,7 +10,7 @@ from dinocli.artifacts.feature_model import load
 from dinocli.data.image_list import ImageList
 from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import find_images
-from dinocli.data.survey import check_stored
+from dinocli.data.stored_reading import check_stored
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.errors import UsageError
