@@ -68,7 +68,7 @@ def batches(folder: Path, options: argparse.Namespace) -> dict[str, Batch]:
                 made_by = {"like": str(folder / "plain.npy")}
             embed(EmbedOptions((str(folder / name),), str(features), **made_by, note=False))
         members = members_of(open_features(features), ProgressReporter())
-        measured = [image for image, _ in measure_images(members, ProgressReporter()) if image]
+        measured = [image.statistics for image in measure_images(members, ProgressReporter()) if image.statistics]
         table = np.array([[getattr(image, column) for column in APPEARANCE] for image in measured])
         assert len(table) == len(members), "an image cannot be read"
         found[name] = Batch(members, table)

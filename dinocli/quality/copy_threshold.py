@@ -16,8 +16,11 @@ MUTUAL, BORDERLINE, CLEAR, FAR = 1.0, 3.0, 5.0, 10.0
 """Standard deviations above the bulk of cosines: lower limit of a candidate pair of mutual nearest neighbours, of any
 candidate pair, of a clear one, of a certain one."""
 
+UNRELATED_QUANTILE = 0.95
+"""Quantile of the pixel similarity of unrelated pairs that a copy has to exceed."""
+
 _MIN_PIXEL_SIMILARITY = ((BORDERLINE, 0.9), (CLEAR, 0.6), (FAR, 0.4))  # deviations above the bulk -> similarity
-_UNRELATED_QUANTILE, _UNRELATED_MARGIN = 0.95, 0.25
+_UNRELATED_MARGIN = 0.25
 _IDENTICAL = 1 - 1e-6  # cosine of equal features: the same file, or a lossless copy
 _MIN_SPREAD = 0.02
 
@@ -55,7 +58,7 @@ class CopyThreshold:
                 copy needs at least a quarter of the distance from their 95 % quantile to 1.
         """
         at, values = zip(*_MIN_PIXEL_SIMILARITY, strict=True)
-        usual = float(np.quantile(unrelated_R, _UNRELATED_QUANTILE)) if len(unrelated_R) else 0.0
+        usual = float(np.quantile(unrelated_R, UNRELATED_QUANTILE)) if len(unrelated_R) else 0.0
         return np.maximum(np.interp(self.deviations(cosine_P), at, values), usual + _UNRELATED_MARGIN * (1 - usual))
 
 

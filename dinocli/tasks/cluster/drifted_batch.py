@@ -94,7 +94,8 @@ def _appearance(
     """Test brightness, colour and sharpness if both batches are available; features hardly depend on brightness."""
     if not statistics or batch.root is None or batch.boxes is not None:
         return None
-    others = [image for image, _ in measure_images(batch, reporter) if image is not None]
+    measured = [image.statistics for image in measure_images(batch, reporter)]
+    others = [statistics for statistics in measured if statistics is not None]
     if min(len(statistics), len(others)) < _MIN_IMAGES:
         return None
     batches = (statistics, others)

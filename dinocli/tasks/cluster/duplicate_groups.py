@@ -3,7 +3,6 @@
 Shapes: P pairs.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,24 +11,21 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
 from dinocli.data.file_copies import same_files
-from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
-from dinocli.quality.aligned_similarity import aligned_similarity, structure
+from dinocli.quality.aligned_similarity import aligned_similarity
 from dinocli.quality.copy_threshold import CLEAR, MUTUAL, CopyThreshold, copy_threshold
 from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates, outlying_pairs
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
-from dinocli.report.thumbnails import Thumbnails
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
+from dinocli.tasks.cluster.pixel_pairs import COMPARED_PAIRS, UNRELATED_PAIRS, compared, covered_copies
 
 ALL_PAIRS_ROWS = 50_000
 """With more images, only those in the same group are compared: the time grows with the square of their number."""
-COMPARED_PAIRS = 500
-"""Pairs whose pixels are compared, highest cosine first; takes half a minute."""
 
-_BULK_ROWS, _UNRELATED_PAIRS, _SIDE = 2000, 40, 128
+_BULK_ROWS = 2000
 _MIN_MUTUAL_COSINE = 0.9  # mutual nearest neighbours from this cosine are candidates even if every image has a copy
 
 
@@ -56,7 +52,12 @@ class Same(NamedTuple):
 
 
 def find_same(
-    members: FeatureFile, grouping: Grouping, threshold: float, reporter: ProgressReporter, seed: int = 0
+    members: FeatureFile,
+    grouping: Grouping,
+    threshold: float,
+    reporter: ProgressReporter,
+    seed: int = 0,
+    codes_NT: NDArray[np.int64] | None = None,
 ) -> Same:
     """Find near-duplicates and byte-identical files.
 
@@ -69,6 +70,7 @@ def find_same(
         threshold: Minimum cosine; `AUTO_DUPLICATES` estimates it from the images and compares pixels, 0 finds nothing.
         reporter: Receives notes on pairs that are not searched or listed.
         seed: Random seed of sampled rows and unrelated pairs.
+        codes_NT: `block_codes` of each image, by which `AUTO_DUPLICATES` finds covered copies; None without them.
     """
     if not threshold:
         return Same([], None, 0, [])
@@ -92,6 +94,8 @@ def find_same(
         if not bulk.measured:
             reason = "no image has a neighbour with other features"
         near = near and _confirmed(members, near, bulk, reporter, seed)
+        if near is not None and codes_NT is not None:
+            near += covered_copies(members, np.flatnonzero(~is_copy_N), codes_NT, near, seed)
         reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
     groups = duplicate_groups(pairs, len(members), lambda row: _keep_order(members, row))
@@ -124,30 +128,21 @@ def _confirmed(
 ) -> list[SamePair]:
     """Return the pairs confirmed by features and pixels; without pixels, those whose cosine is a clear outlier."""
     near = outlying_pairs(sorted(near, key=lambda pair: -pair.cosine), bulk)
-    compared, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
-    if compared and rest:
-        reporter.line(f"the pixels of the closest {len(compared):,} of {len(near):,} pairs are compared")
+    first, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
+    if first and rest:
+        reporter.line(f"the pixels of the closest {len(first):,} of {len(near):,} pairs are compared")
     random = np.random.default_rng(seed)
-    drawn = random.integers(0, len(members), (_UNRELATED_PAIRS if compared else 0, 2))
-    likeness_P = _likeness(members, [*((pair.first, pair.second) for pair in compared), *map(tuple, drawn.tolist())])
-    unrelated = likeness_P[len(compared) :][drawn[:, 0] != drawn[:, 1]]
-    needed_P = bulk.needed(np.array([pair.cosine for pair in compared]), unrelated)
+    drawn = random.integers(0, len(members), (UNRELATED_PAIRS if first else 0, 2))
+    pairs = [*((pair.first, pair.second) for pair in first), *map(tuple, drawn.tolist())]
+    likeness_P = compared(members, pairs, aligned_similarity)
+    unrelated = likeness_P[len(first) :][drawn[:, 0] != drawn[:, 1]]
+    needed_P = bulk.needed(np.array([pair.cosine for pair in first]), unrelated)
     confirmed = [
         pair._replace(likeness=float(likeness))
-        for pair, likeness, needed in zip(compared, likeness_P, needed_P, strict=False)
+        for pair, likeness, needed in zip(first, likeness_P, needed_P, strict=False)
         if likeness >= needed
     ]
     return [*confirmed, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
-
-
-def _likeness(members: FeatureFile, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return the correlation of the aligned pixels of each pair, (P,); each image is decoded once."""
-    rows = sorted({row for pair in pairs for row in pair})
-    pictures = dict(zip(rows, map(structure, Thumbnails(members, _SIDE).small(rows)), strict=True))
-    compare = in_order(
-        lambda pair: aligned_similarity(pictures[pair[0]], pictures[pair[1]]), pairs, thread_count("auto")
-    )
-    return np.array(list(compare), np.float64)
 
 
 def _row_sets(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: ProgressReporter) -> list[NDArray[np.intp]]:

@@ -10,9 +10,11 @@ from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
+from dinocli.quality.aligned_similarity import structure
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.outlier_scores import appearance_distance
+from dinocli.quality.partial_copies import block_codes
 from dinocli.report.thumbnails import BLANK, Thumbnails
 
 MAX_IMAGES = 50_000
@@ -20,8 +22,18 @@ MAX_IMAGES = 50_000
 _SIDE = 128
 
 
-Measured = tuple[ImageStatistics | None, bool]
-"""Statistics of an image, and whether it is higher than wide as viewers show it."""
+class MeasuredImage(NamedTuple):
+    """Measurements of an image at 128 pixels.
+
+    Args:
+        statistics: Pixel statistics; None if it cannot be read.
+        codes_T: `block_codes`.
+        is_high: It is higher than wide as viewers show it.
+    """
+
+    statistics: ImageStatistics | None
+    codes_T: NDArray[np.int64]
+    is_high: bool
 
 
 class CheckedImages(NamedTuple):
@@ -31,11 +43,13 @@ class CheckedImages(NamedTuple):
         issues: Issues in the order of the rows.
         distance_N: Distance of each image's statistics from those of most images.
         statistics: Statistics of the readable images.
+        codes_NT: `block_codes` of each image.
     """
 
     issues: list[ImageIssue]
     distance_N: NDArray[np.float64]
     statistics: list[ImageStatistics]
+    codes_NT: NDArray[np.int64]
 
 
 def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
@@ -49,10 +63,10 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
         reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to find dark or blurred ones")
         return None
     measured = measure_images(members, reporter)
-    statistics = [image for image, _ in measured]
+    statistics = [image.statistics for image in measured]
     stored = in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto"))
     read = members.preprocess()
-    sizes = list(stored) if read and read.roi else [_upright(*each) for each in zip(stored, measured, strict=True)]
+    sizes = list(stored) if read and read.roi else list(map(_upright, stored, measured))
     read_M = np.array([row for row, image in enumerate(statistics) if image is not None], np.intp)
     distance_N = np.ones(len(members))
     readable = [image for image in statistics if image is not None]
@@ -60,23 +74,24 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
         distance_M = appearance_distance(readable, seed=seed)
         distance_N[:] = np.median(distance_M)
         distance_N[read_M] = distance_M
-    return CheckedImages(find_issues(statistics, sizes), distance_N, readable)
+    codes_NT = np.stack([image.codes_T for image in measured])
+    return CheckedImages(find_issues(statistics, sizes), distance_N, readable, codes_NT)
 
 
-def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[Measured]:
-    """Return the pixel statistics of each image at 128 pixels, None for unreadable ones, and whether it is high."""
-    measured: list[Measured] = []
+def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[MeasuredImage]:
+    """Measure each image at 128 pixels."""
+    measured: list[MeasuredImage] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         height, width = picture.shape[:2]
-        measured.append((None if picture is BLANK else image_statistics(picture), height > width))
+        statistics = None if picture is BLANK else image_statistics(picture)
+        measured.append(MeasuredImage(statistics, block_codes(structure(picture)), height > width))
         reporter.progress("measuring images", len(measured), len(members))
     return measured
 
 
-def _upright(size: tuple[int, int] | None, measured: Measured) -> tuple[int, int] | None:
+def _upright(size: tuple[int, int] | None, image: MeasuredImage) -> tuple[int, int] | None:
     """Return a stored size (h, w) as EXIF orientation turns the image."""
-    image, is_high = measured
-    if size is None or image is None or size[0] == size[1] or (size[0] > size[1]) == is_high:
+    if size is None or image.statistics is None or size[0] == size[1] or (size[0] > size[1]) == image.is_high:
         return size
     return size[1], size[0]
 

@@ -228,6 +228,39 @@ def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -
     assert "nearest neighbours usually have a cosine of" in outcome.duplicate_reason
 
 
+def covered_set(folder: Path, *, alike: bool) -> Path:
+    """Write twenty scenes, or noisy images of one part, and of the first a copy with a black bar and other features."""
+    (folder / "images").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    names, rows = [], []
+    for number in range(21):
+        image = scene(0 if alike or number == 20 else number)
+        if alike:
+            image = Image.fromarray((np.asarray(image) * 0.9 + 20 * random.random((160, 200, 1))).astype(np.uint8))
+        if number == 20:
+            image.paste((20, 20, 20), (0, 112, 200, 131))
+        names.append(f"./{number:02}.png")
+        image.save(folder / "images" / names[-1])
+        rows.append(random.normal(size=64))
+    return write_features(folder / "f.npy", np.array(rows, np.float32), names, folder / "images")
+
+
+@pytest.mark.parametrize(
+    ("alike", "checks", "found"),
+    [(False, True, [("./00.png", "./20.png")]), (True, True, []), (False, False, [])],
+    ids=["scenes", "parts in one position", "images are not decoded"],
+)
+def test_a_copy_with_a_covered_part_is_found_whatever_its_features(
+    tmp_path: Path, *, alike: bool, checks: bool, found: list[tuple[str, str]]
+) -> None:
+    feats = covered_set(tmp_path, alike=alike)
+    job = ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), k=2, report="none", checks=checks)
+    cluster(job)
+    pairs = read(job.table.with_name("duplicates.csv"))
+    assert [(row["path"], row["other"]) for row in pairs] == found
+    assert all(float(row["likeness"]) > 0.9 > float(row["cosine"]) for row in pairs)
+
+
 def test_one_image_has_no_usual_neighbours(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")

@@ -1,0 +1,88 @@
+"""Pairs of images compared by their pixels: any two images, and the search for copies with a covered part.
+
+Shapes: P pairs, T codes of an image.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinocli.artifacts.feature_file import FeatureFile
+from dinocli.data.parallel import in_order, thread_count
+from dinocli.quality.aligned_similarity import structure
+from dinocli.quality.copy_threshold import UNRELATED_QUANTILE
+from dinocli.quality.cosine import unit_rows
+from dinocli.quality.duplicates import SamePair
+from dinocli.quality.nearest_rows import nearest_rows
+from dinocli.quality.normalized_features import block_threads
+from dinocli.quality.partial_copies import MAX_USUAL, MIN_SIMILARITY, block_similarity, equal_codes
+from dinocli.report.thumbnails import Thumbnails
+
+COMPARED_PAIRS = 500
+"""Pairs whose pixels are compared, most similar first; takes half a minute."""
+
+UNRELATED_PAIRS = 40
+"""Random pairs that show how similar unrelated images of the folder are."""
+
+_SIDE = 128
+_NEIGHBOURS = 5
+
+Pair = tuple[int, int]
+Compare = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
+
+
+def compared(members: FeatureFile, pairs: Sequence[Pair], compare: Compare) -> NDArray[np.float64]:
+    """Return the similarity of the `structure` of each pair, (P,); each image is decoded once."""
+    rows = sorted({row for pair in pairs for row in pair})
+    pictures = dict(zip(rows, map(structure, Thumbnails(members, _SIDE).small(rows)), strict=True))
+    similarities = in_order(lambda pair: compare(pictures[pair[0]], pictures[pair[1]]), pairs, thread_count("auto"))
+    return np.array(list(similarities), np.float64)
+
+
+def covered_copies(
+    members: FeatureFile, rows: NDArray[np.intp], codes_NT: NDArray[np.int64], known: Sequence[SamePair], seed: int
+) -> list[SamePair]:
+    """Find pairs that are equal but for a covered part, also where their features differ.
+
+    Args:
+        members: The images.
+        rows: Sorted rows to compare.
+        codes_NT: `block_codes` of each image.
+        known: Pairs that are found already.
+        seed: Random seed of unrelated pairs.
+
+    Returns:
+        The pairs that are not known; none where unrelated images, or an image and its neighbours, are equal too.
+    """
+    found = {(pair.first, pair.second) for pair in known}
+    pairs: list[Pair] = [(a, b) for a, b in rows[equal_codes(codes_NT[rows])].tolist() if (a, b) not in found]
+    pairs = pairs[:COMPARED_PAIRS]
+    drawn = np.random.default_rng(seed).choice(rows, (UNRELATED_PAIRS if pairs else 0, 2)).tolist()
+    unrelated_P = compared(members, [(a, b) for a, b in drawn if a != b], block_similarity)
+    if not len(unrelated_P) or np.quantile(unrelated_P, UNRELATED_QUANTILE) > MAX_USUAL:
+        return []
+    similarity = dict(zip(pairs, compared(members, pairs, block_similarity), strict=True))
+    usual = _neighbour_similarities(members, rows, [pair for pair in pairs if similarity[pair] >= MIN_SIMILARITY])
+    copies = [pair for pair, near in usual.items() if not near or np.median(near) <= MAX_USUAL]
+    return [SamePair(*pair, _cosine(members, pair), likeness=float(similarity[pair])) for pair in copies]
+
+
+def _neighbour_similarities(
+    members: FeatureFile, rows: NDArray[np.intp], pairs: Sequence[Pair]
+) -> dict[Pair, list[float]]:
+    """Return for each pair how similar its two images are to their other neighbours by features."""
+    asked = sorted({row for pair in pairs for row in pair})
+    if not asked:
+        return {}
+    features_ND, place = np.asarray(members.pooled_ND[rows], np.float32), np.searchsorted(rows, asked)
+    nearest = nearest_rows(features_ND[place], features_ND, _NEIGHBOURS, leave_out=place, threads=block_threads())
+    neighbours = dict(zip(asked, rows[nearest.rows_QK].tolist(), strict=True))
+    others = {pair: [(row, other) for row in pair for other in neighbours[row] if other not in pair] for pair in pairs}
+    similarity = iter(compared(members, [one for listed in others.values() for one in listed], block_similarity))
+    return {pair: [float(next(similarity)) for _ in listed] for pair, listed in others.items()}
+
+
+def _cosine(members: FeatureFile, pair: Pair) -> float:
+    first_D, second_D = unit_rows(np.asarray(members.pooled_ND[list(pair)]))
+    return float(first_D @ second_D)
