@@ -16,6 +16,7 @@ from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
+from dinocli.wording import counted
 
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal
@@ -126,7 +127,7 @@ def show_embedded(terminal: "Terminal", outcome: "EmbedResult | None") -> None:
     if outcome is None:
         return
     speed = f", {outcome.images_per_second:.0f} rows a second" if outcome.images_per_second else ""
-    terminal.line(f"{outcome.rows} rows in {outcome.seconds:.1f} s{speed}")
+    terminal.line(f"{counted(outcome.rows, 'row')} in {outcome.seconds:.1f} s{speed}")
     if outcome.path:
         terminal.ending([], next_commands(outcome.path, outcome.shape))
         terminal.result(outcome.to_dict(), outcome.path)

@@ -58,8 +58,8 @@ class Terminal(ProgressReporter):
         if self._stages:
             self._stages.close(whole=kind is None)
         self._decoders.__exit__(kind, error, trace)
-        if warnings := self._decoders.summary():
-            self.warn(warnings)
+        for summary in self._decoders.summaries():
+            self.warn(summary)
 
     def line(self, text: str) -> None:
         if not self.quiet:

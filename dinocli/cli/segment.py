@@ -13,6 +13,7 @@ from dinocli.cli import options as opt
 from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
+from dinocli.wording import counted
 
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal
@@ -203,7 +204,7 @@ def show_segmented(terminal: "Terminal", outcome: "SegmentResult") -> None:
         groups = outcome.groups
         terminal.line(f"{groups['good']} of {groups['groups']} groups are good: {outcome.folder / 'groups.csv'}")
     terminal.line(
-        f"{outcome.regions} regions in {outcome.segmented} images by {outcome.method.name}; "
+        f"{counted(outcome.regions, 'region')} in {counted(outcome.segmented, 'image')} by {outcome.method.name}; "
         f"{outcome.empty_images} images have an empty mask"
     )
     other = f"dinocli segment --from {quote(str(outcome.folder))} --threshold VALUE --out FOLDER"

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from dinocli.wording import counted
+
 current = threading.local()
 """Thread-local state: ``current.path`` is the file that this thread decodes."""
 
@@ -24,19 +26,25 @@ _NODATA = "GDAL_NODATA"
 _handlers: list[Any] = []  # keeps the callbacks alive that C code refers to
 
 
+class ColourLost(UserWarning):
+    """A colour image is read as grey, because the images that were looked at before are grey."""
+
+
 class DecoderWarnings(logging.Handler):
-    """Counts decoder warnings within its block; other warnings are shown as before."""
+    """Counts decoder warnings and `ColourLost` within its block; other warnings are shown as before."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
         self.first: dict[str, str] = {}
+        self._coloured: dict[str, None] = {}  # paths in the order of reading
         self._warnings = warnings.catch_warnings()
         self._show: Any = None
 
     def __enter__(self) -> "DecoderWarnings":
         self._warnings.__enter__()
         warnings.filterwarnings("always", module=_MODULES)
+        warnings.filterwarnings("always", category=ColourLost)
         self._show, warnings.showwarning = warnings.showwarning, self._hear
         for logger in _LOGGERS:
             logger.addHandler(self)
@@ -55,12 +63,20 @@ class DecoderWarnings(logging.Handler):
         """Count a record of tifffile or libtiff."""
         self._add(record.getMessage())
 
-    def summary(self) -> str:
-        """Return the number of warnings and the first one, in one line; empty without warnings."""
-        if not self.count:
-            return ""
-        path, message = next(iter(self.first.items()))
-        return f"decoders warned {self.count} times about {len(self.first)} files; the first: {path}: {message}"
+    def summaries(self) -> list[str]:
+        """Return the number of warnings and the first one, and the images whose colour is lost; one line each."""
+        lines = []
+        if self.count:
+            path, message = next(iter(self.first.items()))
+            about = counted(len(self.first), "file")
+            lines.append(f"{counted(self.count, 'decoder warning')} about {about}; the first: {path}: {message}")
+        if self._coloured:
+            names = counted(len(self._coloured), "file")
+            lines.append(
+                f"{names} with colour, such as {next(iter(self._coloured))}, read as grey, as the sampled images are; "
+                "leave such images out with --exclude, or embed them apart"
+            )
+        return lines
 
     def _hear(
         self,
@@ -71,7 +87,9 @@ class DecoderWarnings(logging.Handler):
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if {"PIL", "tifffile"} & set(Path(filename).parts):
+        if issubclass(category, ColourLost):
+            self._coloured.setdefault(_current_path())
+        elif {"PIL", "tifffile"} & set(Path(filename).parts):
             self._add(str(message))
         else:
             self._show(message, category, filename, lineno, file, line)
@@ -80,7 +98,11 @@ class DecoderWarnings(logging.Handler):
         if _NODATA in message:  # tifffile cannot parse some GDAL numbers; `dinocli.data.tiff_nodata` can
             return
         self.count += 1
-        self.first.setdefault(str(getattr(current, "path", "?")), " ".join(message.split())[:200])
+        self.first.setdefault(_current_path(), " ".join(message.split())[:200])
+
+
+def _current_path() -> str:
+    return str(getattr(current, "path", "?"))
 
 
 def log_libtiff() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dinocli.data.image_formats import ZARR, image_suffixes, missing_decoder
 from dinocli.data.tar_shards import COMPRESSED, SUFFIX, open_shard
 from dinocli.errors import DataError
+from dinocli.wording import counted
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -101,7 +102,7 @@ class FolderWalk:
         others = self.suffixes.total() - sum(count for _, count in commonest)
         parts += [f"{others:,} with other suffixes"] if others else []
         parts += [f"{self.hidden:,} hidden images"] if self.hidden else []
-        parts += [f"{self.special:,} pipes and devices"] if self.special else []
+        parts += [counted(self.special, "special file")] if self.special else []
         if self.system:
             parts.append(f"{self.system.total():,} system folders ({', '.join(sorted(self.system))})")
         if self.results:

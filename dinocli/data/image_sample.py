@@ -11,18 +11,12 @@ from PIL import Image
 from dinocli.config.preprocess import GREY_OR_RGB, Channels, Preprocess
 from dinocli.data.decode import decode, decode_in_memory, page_count
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, full_range
+from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, full_range, is_grey
 from dinocli.data.region_of_interest import region_of
 from dinocli.errors import DataError
 
 AlphaKind = Literal["none", "opaque", "mask", "data"]
 """No alpha; opaque everywhere; transparency; measured data in a channel that is only labelled alpha."""
-
-_MAX_GREY_CHROMA = 2
-"""Maximum difference between channels, in levels of 255, that JPEG leaves in a grey image."""
-
-_MAX_COLOURED_FRACTION = 0.001
-"""Maximum fraction of pixels beyond that: at sharp edges compression leaves more colour."""
 
 _MAX_VALUES = 1 << 16
 """Maximum number of pixel values kept per sampled image, for percentiles."""
@@ -147,7 +141,7 @@ def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         dtype=image.colour.dtype,
         size=image.original_size,
         channels=image.colour.shape[-1],
-        grey=_is_grey(image.without_alpha("ignore" if alpha == "data" else "white")),
+        grey=is_grey(image.without_alpha("ignore" if alpha == "data" else "white")),
         low=float(valid.min()),
         high=float(valid.max()),
         values=valid[:: max(1, valid.size // _MAX_VALUES)].astype(np.float64),
@@ -194,13 +188,3 @@ def _alpha_kind(alpha: Pixels | None) -> AlphaKind:
     some = alpha.reshape(-1)[:: max(1, alpha.size // _MAX_VALUES)]
     extreme_fraction = np.count_nonzero((some == 0) | (some == full)) / some.size
     return "data" if extreme_fraction < _MIN_EXTREME_FRACTION and np.unique(some).size > _MAX_LEVELS else "mask"
-
-
-def _is_grey(pixels: Pixels) -> bool:
-    if pixels.shape[-1] != 3:
-        return bool(pixels.shape[-1] == 1)
-    red, green, blue = (pixels[..., channel] for channel in range(3))
-    with np.errstate(invalid="ignore", over="ignore"):  # differences of infinities
-        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    coloured = np.count_nonzero(spread > _MAX_GREY_CHROMA / 255 * full_range(pixels.dtype)[1])
-    return int(coloured) <= _MAX_COLOURED_FRACTION * spread.size

@@ -20,6 +20,15 @@ NO_VALID_PIXEL = "no pixel has a value: all are nodata, not finite or transparen
 _MAX_EXAMPLE_CHANNELS = 16
 """Maximum number of channels in the example of a message."""
 
+_MAX_GREY_CHROMA = 2 / 255
+"""Maximum difference between channels that JPEG leaves in a grey image, as a fraction of the range of the values."""
+
+_MAX_COLOURED_FRACTION = 0.001
+"""Maximum fraction of pixels beyond that: at sharp edges compression leaves more colour."""
+
+_MAX_VALUES = 1 << 16
+"""Maximum number of values looked at for their range."""
+
 TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 
@@ -200,3 +209,29 @@ def channel_numbers(channels: Channels, names: tuple[str, ...]) -> list[int]:
             raise DataError(f"no channel {channel!r}: {available}")
         numbers.append(number)
     return numbers
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Return whether an image (h, w, c) has no colour: one channel, or three that hardly differ.
+
+    In 8 bits the difference counts in levels. Deeper images may use a small part of their type, such as 8-bit values in
+    32 bits, so there it counts as a fraction of the range of their own values.
+    """
+    if pixels.shape[-1] != 3:
+        return bool(pixels.shape[-1] == 1)
+    wide = pixels.astype(np.float64) if pixels.dtype.kind == "i" else pixels  # a difference may not fit
+    red, green, blue = (wide[..., channel] for channel in range(3))
+    with np.errstate(invalid="ignore", over="ignore"):  # differences of infinities
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    coloured = int(np.count_nonzero(spread > _MAX_GREY_CHROMA * _value_range(pixels)))
+    return coloured <= _MAX_COLOURED_FRACTION * int(spread.size)
+
+
+def _value_range(pixels: Pixels) -> float:
+    """Return 255 for 8 bits, else the range of the values without a few hot or dead pixels."""
+    if pixels.dtype == np.uint8:
+        return 255.0
+    some = pixels.reshape(-1)[:: max(1, pixels.size // _MAX_VALUES)]
+    some = some[np.isfinite(some)]
+    low, high = np.quantile(some.astype(np.float64), (0.001, 0.999)) if some.size else (0.0, 0.0)
+    return float(high - low)

@@ -5,6 +5,7 @@ sees the pixels that the weights were trained on.
 """
 
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from PIL import Image
 from dinocli.config.preprocess import GREY_OR_RGB, PAGES, Preprocess
 from dinocli.data.canvas import STRIP_RATIO, Canvas, convert_channels, resized, shrunk_size, windows
 from dinocli.data.decode import decode, decode_in_memory, image_size
+from dinocli.data.decoder_warnings import ColourLost
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels
+from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, is_grey
 from dinocli.data.ranges import PER_IMAGE, check_depth_kind, map_range
 from dinocli.data.region_of_interest import RegionOfInterest, region_box, region_of
 from dinocli.errors import DataError, UsageError
@@ -159,6 +161,9 @@ class Reader:
         missing = image.nodata_mask(preprocess.nodata)
         if image.is_empty(missing, preprocess.alpha):
             raise DataError(NO_VALID_PIXEL)
-        mapped = map_range(image.without_alpha(preprocess.alpha), preprocess, missing)
+        opaque = image.without_alpha(preprocess.alpha)
+        if preprocess.canvas_channels == 1 and opaque.shape[-1] == 3 and not is_grey(opaque):
+            warnings.warn("a colour image is read as grey", ColourLost, stacklevel=2)
+        mapped = map_range(opaque, preprocess, missing)
         canvas = convert_channels(mapped.transpose(2, 0, 1), preprocess.canvas_channels)
         return (canvas if region is None else region.filled(canvas)), image.original_size

@@ -85,7 +85,7 @@ def test_warnings_and_errors_are_not_quiet(tmp_path: Path) -> None:
     (folder / "00.png").write_bytes(b"nothing")
     done = warm("embed", folder, *RANDOM, "--size", "32", "-q", cwd=tmp_path)
     assert (done.code, done.out) == (0, "feats.npy\n")
-    assert done.err.startswith("warning: 1 images cannot be read")
+    assert done.err.startswith("warning: 1 image cannot be read")
     assert len(done.err.splitlines()) == 1
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from dinocli.data.decode import read_native
 from dinocli.data.decoder_warnings import DecoderWarnings
+from dinocli.data.read import Reader
 from dinocli.errors import DataError
-from tests.data.files import noise
+from tests.data.files import noise, save, settings
 from tests.data.hostile import mutants, tiff, tiff_page
 
 
@@ -38,22 +39,36 @@ def test_decoder_warnings_are_summarised_in_one_line(tmp_path: Path, capfd: pyte
                 continue
     assert set(heard.first) == {str(tmp_path / name) for name in ("lzw.tif", "tag.tif", "exif.jpg")}
     assert heard.count >= 3
-    assert heard.summary().startswith(f"decoders warned {heard.count} times about 3 files")
-    assert "\n" not in heard.summary()
+    (summary,) = heard.summaries()
+    assert summary.startswith(f"{heard.count} decoder warnings about 3 files; the first: ")
+    assert "\n" not in summary
     assert capfd.readouterr().err == ""
 
 
 def test_no_warning_gives_no_line_and_other_warnings_are_shown(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(4, 4))
 
-    def work() -> str:
+    def work() -> list[str]:
         with DecoderWarnings() as heard:
             read_native(tmp_path / "a.tif")
             warnings.warn("of another library", stacklevel=1)
-        return heard.summary()
+        return heard.summaries()
 
     with pytest.warns(UserWarning, match="of another library"):
-        assert work() == ""
+        assert work() == []
+
+
+def test_images_whose_colour_is_lost_are_counted_and_named(tmp_path: Path) -> None:
+    """The sampled images were grey: what they did not show is said at the end."""
+    reader = Reader(settings(grey=True), 32)
+    for name, channels in (("a", 1), ("b", 3), ("c", 3)):
+        save(tmp_path / f"{name}.png", noise(20, 20, channels))
+    save(tmp_path / "d.png", np.repeat(noise(20, 20)[..., None], 3, -1))
+    with DecoderWarnings() as heard:
+        for name in "abbcd":
+            reader.whole(str(tmp_path / f"{name}.png"))
+    (line,) = heard.summaries()
+    assert line.startswith(f"2 files with colour, such as {tmp_path / 'b.png'}, read as grey")
 
 
 def test_gdal_nodata_warning_is_not_counted(tmp_path: Path) -> None:
@@ -61,7 +76,7 @@ def test_gdal_nodata_warning_is_not_counted(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(42113, "s", 0, "-3.40282346638529e+38", True)])
     with DecoderWarnings() as heard:
         read_native(tmp_path / "a.tif")
-    assert heard.summary() == ""
+    assert heard.summaries() == []
 
 
 def test_damaged_files_write_nothing_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -99,4 +114,5 @@ def test_command_prints_one_line_for_all_warnings(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("warning: decoders warned")
+    assert line.startswith("warning: ")
+    assert " decoder warnings about 3 files; the first: " in line

@@ -259,7 +259,7 @@ def test_circular_links_and_pipes_do_not_stop_the_listing(tmp_path: Path) -> Non
     (root / "broken.png").symlink_to(root / "gone.png")
     found = find_images([str(root)])
     assert found.names == ["./a.png", "./broken.png", "./self.png"], "the reader reports broken links"
-    assert "1 pipes and devices" in found.notes[0]
+    assert "1 special file" in found.notes[0]
     with pytest.raises(DataError, match="pipe' is neither a file nor a folder"):
         find_images([str(tmp_path / "pipe")])
     assert find_images([str(root / "p*"), str(root)]).names == found.names

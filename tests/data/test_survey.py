@@ -264,6 +264,20 @@ def test_constant_16_bit_images_have_no_range(tmp_path: Path) -> None:
         survey_of(tmp_path, "minmax")
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "uint32", "int64", "float32"])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_colour_in_a_small_part_of_a_wide_type_is_colour(tmp_path: Path, dtype: str, scale: int) -> None:
+    """8- or 10-bit values in wide integers: the difference of channels counts relative to the values, not the type."""
+    colour = noise(40, 40, 3).astype(dtype) * scale
+    grey = np.repeat(noise(40, 40)[..., None], 3, -1).astype(dtype) * scale
+    grey[3, 3] = np.array([60000, 60000, 60000], "uint16").astype(dtype)  # a hot pixel
+    colour[3, 3] = grey[3, 3]
+    for name, pixels in (("colour", colour), ("grey", grey)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", pixels)
+        assert survey_of(tmp_path / name).grey == (name == "grey")
+
+
 def test_rgb_images_without_colour_are_grey_unless_one_has_colour(tmp_path: Path) -> None:
     grey = np.array(Image.fromarray(noise(8, 8)).resize((160, 160), Image.Resampling.BICUBIC))
     Image.fromarray(np.repeat(grey[..., None], 3, -1)).save(tmp_path / "a.jpg")

@@ -26,6 +26,7 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import count_rows, write_rows
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.inputs import absolute_input
+from dinocli.wording import counted
 
 
 def embed(
@@ -152,7 +153,7 @@ def _fill(
     if bad:
         where = sidecar(part.target, ".bad.csv")  # deleted with the temporary features of another command
         named = f"they are named in {where}" if options.note else f"the first is {': '.join(bad[0])}"
-        reporter.warn(f"{len(bad)} images cannot be read; {named}")
+        reporter.warn(f"{counted(len(bad), 'image')} cannot be read; {named}")
     if context.run and options.note and not (options.shard or options.to_folder):
         add_output(context.run, KEY, part.target, reporter)
     return outcome

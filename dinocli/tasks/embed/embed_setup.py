@@ -39,6 +39,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, following
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.inputs import default_inputs
+from dinocli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def prepare(
     reporter.stage("listing images")
     naming = options.read.naming(None if options.inputs else latest_run().read())
     images = from_main(lambda: find_images(inputs, stdin=stdin, null=options.read.null, **naming))
-    for line in (f"{len(images)} images in {images.root}", *images.notes):
+    for line in (f"{counted(len(images), 'image')} in {images.root}", *images.notes):
         reporter.line(line)
     shard = parse_shard(options.shard)
     if shard and shard.count > len(images):
@@ -217,7 +218,9 @@ def _preprocess(
     else:
         survey = survey_images(images, data, reporter, roi=roi)
         if survey.bad:
-            reporter.line(f"{len(survey.bad)} images of the sample cannot be read, such as {': '.join(survey.bad[0])}")
+            reporter.line(
+                f"{counted(len(survey.bad), 'image')} of the sample cannot be read, such as {': '.join(survey.bad[0])}"
+            )
         preprocess = replace(preprocess_of(survey, data, info), roi=roi)
     return replace(preprocess, size=options.size) if options.size else preprocess
 

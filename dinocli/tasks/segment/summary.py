@@ -23,6 +23,7 @@ from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.anomaly_threshold import distance_at, soft_value
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_plan import SegmentPlan
+from dinocli.wording import counted
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """Category name of a method's labels; `object` for other methods."""
@@ -71,7 +72,9 @@ def finish(
         bad = [*images.bad, *journal.bad]
         if bad:
             write_bad(folder.bad, bad)
-            reporter.warn(f"{len(bad)} images cannot be read; they are named in {folder.final / folder.bad.name}")
+            reporter.warn(
+                f"{counted(len(bad), 'image')} cannot be read; they are named in {folder.final / folder.bad.name}"
+            )
         manifest: dict[str, Any] = {
             "kind": "masks",
             "images": len(images) + len(images.bad),

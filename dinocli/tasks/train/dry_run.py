@@ -26,6 +26,7 @@ from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
+from dinocli.wording import counted
 
 TRIAL_IMAGES = 64
 
@@ -53,7 +54,10 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         streams = options.recipe.data.cache == "off" or world.size > 1  # else the few images are decoded into memory
         trial = with_values(options.recipe, {"data.cache": "off" if streams else "auto"})
         few = images.spread(TRIAL_IMAGES)
-        for line in (f"{len(images)} images in {images.root}; measuring on {len(few)} of them", *images.notes):
+        for line in (
+            f"{counted(len(images), 'image')} in {images.root}; measuring on {len(few)} of them",
+            *images.notes,
+        ):
             reporter.line(line)
         context = _for_whole_folder(
             setup(replace(options, recipe=trial, labels=""), few, reporter), options, len(images)

@@ -35,6 +35,7 @@ from dinocli.quality.verdict import MIN_PAIRS
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
+from dinocli.wording import counted
 
 
 def list_images(options: TrainOptions, stdin: BinaryIO | None) -> ImageList:
@@ -84,7 +85,9 @@ def setup(
             warn_of_other_reading(weights, stored, preprocess, reporter)
     store = main_first(lambda: _store(requested, images, preprocess, world, reporter))
     if store.bad and world.is_main:
-        reporter.warn(f"{len(store.bad)} images cannot be read; they are left out and named in images.bad.csv")
+        reporter.warn(
+            f"{counted(len(store.bad), 'image')} cannot be read; they are left out and named in images.bad.csv"
+        )
     backbone = backbone.to(device)
     if teacher:
         teacher.backbone.to(device)

@@ -29,6 +29,7 @@ from dinocli.tasks.train.select import Trained, select
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
+from dinocli.wording import counted
 
 
 def train(
@@ -68,7 +69,7 @@ def train(
         folder = from_main(lambda: held.enter_context(run))
         reporter.stage("listing images")
         images = list_images(options, stdin)
-        for line in (f"{len(images)} images in {images.root}", *images.notes):
+        for line in (f"{counted(len(images), 'image')} in {images.root}", *images.notes):
             reporter.line(line)
         stored = folder.read() if options.resume and folder.has_started else None
         if stored and "threads" in stored:  # floating-point sums depend on the number of threads

@@ -126,7 +126,7 @@ def test_a_bad_image_is_named_where_the_table_of_all_is_thrown_away(weights: Pat
     (dark / "x.png").write_bytes(b"no image")
     heard = Ears()
     embed(job(dark, tmp_path / "f.npy", weights=str(weights), model="", note=False, max_bad="50%"), heard)
-    assert heard.warnings == ["1 images cannot be read; the first is ./x.png: not an image in a known format"]
+    assert heard.warnings == ["1 image cannot be read; the first is ./x.png: not an image in a known format"]
 
 
 def test_weights_of_a_run_hear_of_the_file(weights: Path, dark: Path, tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_model_and_unreadable_images_are_reported(said: tuple[TrainResult, Ears]
     result, ears = said
     assert (result.images, result.bad) == (12, 1)
     assert any("vit_of_two_blocks from scratch" in line for line in ears.lines)
-    assert any("1 images cannot be read" in warning for warning in ears.warnings)
+    assert any("1 image cannot be read" in warning for warning in ears.warnings)
     assert "zz.png" in (result.folder / "images.bad.csv").read_text()
 
 
