@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from threading import Event
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from dinocli.data.canvas import Canvas
 from dinocli.data.decode import is_one_image
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
-from dinocli.data.stored_reading import check_given
+from dinocli.data.stored_reading import FirstImages
 from dinocli.engine.device import pick_device
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, input_size, inputs_by_size, squashed
@@ -58,7 +57,7 @@ class FeatureModel:
         normalize: Scale rows to length 1 (L2).
         info: Origin of the weights; None if they were not loaded.
         cell: Keep the aspect ratio, with both sides multiples of `cell` pixels; 0: resize to a square.
-        reporter: Receives warnings, once, if the first images may not fit the preprocessing.
+        reporter: Receives warnings if one of the first images may not fit the preprocessing.
         like: Feature file that stores the preprocessing; empty for weights.
     """
 
@@ -70,7 +69,10 @@ class FeatureModel:
     cell: int = 0
     reporter: ProgressReporter = field(default_factory=ProgressReporter)
     like: str = ""
-    _checked: Event = field(default_factory=Event, init=False, repr=False)
+    _first_images: FirstImages = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_first_images", FirstImages(self.preprocess, self.like, self.reporter))
 
     @property
     def device(self) -> torch.device:
@@ -128,10 +130,7 @@ class FeatureModel:
         """Yield batches of images of equal size, at most `size` each, with the indices of the images."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
-            if not self._checked.is_set():
-                self._checked.set()
-                for note in check_given([_array(image) for _, image in batch], self.preprocess, self.like):
-                    self.reporter.warn(note)
+            self._first_images.check([_array(image) for _, image in batch])
             canvases = [self._canvas(place, image, box) for place, image in batch]
             for members, inputs_BCHW in inputs_by_size(canvases, self.preprocess, self.device):
                 yield [batch[member][0] for member in members], inputs_BCHW

@@ -202,7 +202,10 @@ def show_segmented(terminal: "Terminal", outcome: "SegmentResult") -> None:
         terminal.line(f"images: {', '.join(counts)}")
     if outcome.groups:
         groups = outcome.groups
-        terminal.line(f"{groups['good']} of {groups['groups']} groups are good: {outcome.folder / 'groups.csv'}")
+        unknown = f", {groups['unknown']} have images that are not judged" if groups["unknown"] else ""
+        terminal.line(
+            f"{groups['good']} of {groups['groups']} groups are good{unknown}: {outcome.folder / 'groups.csv'}"
+        )
     terminal.line(
         f"{counted(outcome.regions, 'region')} in {counted(outcome.segmented, 'image')} by {outcome.method.name}; "
         f"{outcome.empty_images} images have an empty mask"

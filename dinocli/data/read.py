@@ -142,7 +142,10 @@ class Reader:
 
     def _decoded(self, path: str, min_side: int, allowance: Allowance) -> Decoded:
         p = self.preprocess
-        return decode(path, page=p.page, channels=p.channels, min_side=min_side, allowance=allowance, z=p.z)
+        image = decode(path, page=p.page, channels=p.channels, min_side=min_side, allowance=allowance, z=p.z)
+        if p.canvas_channels == 1 and image.colour.shape[-1] == 3 and not is_grey(image.colour):
+            warnings.warn("a colour image is read as grey", ColourLost, stacklevel=2)
+        return image
 
     def _min_side(self, side: int) -> int:
         # The JPEG decoder must not downscale: it would blend nodata, shift a region and change percentiles.
@@ -161,9 +164,6 @@ class Reader:
         missing = image.nodata_mask(preprocess.nodata)
         if image.is_empty(missing, preprocess.alpha):
             raise DataError(NO_VALID_PIXEL)
-        opaque = image.without_alpha(preprocess.alpha)
-        if preprocess.canvas_channels == 1 and opaque.shape[-1] == 3 and not is_grey(opaque):
-            warnings.warn("a colour image is read as grey", ColourLost, stacklevel=2)
-        mapped = map_range(opaque, preprocess, missing)
+        mapped = map_range(image.without_alpha(preprocess.alpha), preprocess, missing)
         canvas = convert_channels(mapped.transpose(2, 0, 1), preprocess.canvas_channels)
         return (canvas if region is None else region.filled(canvas)), image.original_size

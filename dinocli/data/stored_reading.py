@@ -25,9 +25,13 @@ from dinocli.data.pixels import Pixels
 from dinocli.data.ranges import depth_kind
 from dinocli.data.survey import sampled_images
 from dinocli.errors import DataError
+from dinocli.progress import ProgressReporter
 
 _CHECKED_IMAGES = 16
-"""Number of images that are compared with a stored preprocessing."""
+"""Number of images of a folder that are compared with a stored preprocessing."""
+
+_FIRST_IMAGES = 64
+"""Number of first images of a Python program or a stream that are compared; each is decoded once more."""
 
 
 def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> list[str]:
@@ -48,24 +52,34 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
     return _notes(samples, preprocess, file, f"make {file} again with it" if file else "")
 
 
-def check_given(images: Sequence[str | Path | Image.Image | Pixels], preprocess: Preprocess, file: str) -> list[str]:
-    """Return notes on images of a Python program, as `check_stored`, on at most the first `_CHECKED_IMAGES`.
+class FirstImages:
+    """Check of the first images of a Python program or a stream, until one does not fit the stored preprocessing.
 
     Args:
-        images: Paths, PIL images or arrays.
         preprocess: Stored preprocessing.
-        file: Feature file that stores it; empty for weights.
+        file: Feature file or detector that stores it; empty for weights.
+        reporter: Receives the notes, as `check_stored` returns them.
     """
-    reading = SourceReading.of(preprocess)
-    samples = [
-        sample_image(str(image), str(image), reading)
-        if isinstance(image, str | Path)
-        else sample_in_memory(image, f"image {place}", reading)
-        for place, image in enumerate(images[:_CHECKED_IMAGES])
-    ]
-    readable = [sample for sample in samples if isinstance(sample, ImageSample)]
-    way = f"make {file} again with it" if file else "in Python, change the `preprocess` of `load`"
-    return _notes(readable, preprocess, file, way)
+
+    def __init__(self, preprocess: Preprocess, file: str, reporter: ProgressReporter) -> None:
+        self._preprocess, self._file, self._reporter = preprocess, file, reporter
+        self._left = _FIRST_IMAGES
+
+    def check(self, images: Sequence[str | Path | Image.Image | Pixels]) -> None:
+        """Check the next paths, PIL images or arrays; after `_FIRST_IMAGES`, or the first notes, none."""
+        reading, images = SourceReading.of(self._preprocess), images[: self._left]
+        samples = [
+            sample_image(str(image), str(image), reading)
+            if isinstance(image, str | Path)
+            else sample_in_memory(image, f"image {place}", reading)
+            for place, image in enumerate(images)
+        ]
+        readable = [sample for sample in samples if isinstance(sample, ImageSample)]
+        way = f"make {self._file} again with it" if self._file else "in Python, change the `preprocess` of `load`"
+        notes = _notes(readable, self._preprocess, self._file, way)
+        for note in notes:
+            self._reporter.warn(note)
+        self._left = 0 if notes else self._left - len(images)
 
 
 def _notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str, way: str) -> list[str]:

@@ -5,16 +5,19 @@ fit in memory.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dinocli.data.text_tables import write_table
 from dinocli.files import atomic_file
 from dinocli.segmentation.regions import ImageRecord
+from dinocli.segmentation.segment_images import BLANK
 
 COLUMNS = ("image", "mask", "segment", "category", "score", "area", "area_fraction", "left", "top", "width", "height")
-GROUP_COLUMNS = ("group", "images", "score", "good", "image")
+GROUP_COLUMNS = ("group", "images", "score", "good", "image", "not_judged")
 
 
 def category_names(labels: Iterable[int], name: str) -> dict[int, str]:
@@ -34,27 +37,43 @@ def write_segments_csv(path: Path, records: Iterable[ImageRecord], names: dict[i
     write_table(path, [*COLUMNS, "image_score", "empty_reason", *metrics], rows)
 
 
-def write_groups(path: Path, groups: Mapping[str, str], records: Iterable[ImageRecord]) -> dict[str, int]:
+def write_groups(
+    path: Path, groups: Mapping[str, str], records: Iterable[ImageRecord], unreadable: Collection[str] = ()
+) -> dict[str, int]:
     """Write one row per group of images, defective groups first, then by score; images without a group are left out.
 
-    A group is good if none of its images has a region; its score is the maximum of the images with a region, else of
-    all.
+    A group is defective (`good` is 0) if one of its images has a region; its score is the maximum of these, else of all
+    its images. A group with an unreadable or blank image and no defective one is not known to be good: `good` is empty.
+
+    Args:
+        path: Output file.
+        groups: Group of each image.
+        records: Of the readable images.
+        unreadable: Names of the unreadable images.
 
     Returns:
-        The number of groups, and of good groups.
+        The number of groups, of good groups, and of those not known.
     """
-    records_of: dict[str, list[ImageRecord]] = {}
+    records_of: dict[str, list[ImageRecord]] = {groups[name]: [] for name in unreadable if name in groups}
+    missing = Counter(groups[name] for name in unreadable if name in groups)
     for record in records:
         if record.image in groups:
-            records_of.setdefault(groups[record.image], []).append(record)
+            group = groups[record.image]
+            records_of.setdefault(group, []).append(record)
+            missing[group] += record.empty_reason == BLANK
     rows = []
     for group, images in records_of.items():
-        worst = max(images, key=lambda record: (bool(record.regions), record.score))
-        rows.append((group, len(images), worst.score, int(not worst.regions), worst.image))
-    rows.sort(key=lambda row: (row[3], -row[2], row[0]))
-    cells = ((group, count, f"{score:.6g}", good, image) for group, count, score, good, image in rows)
+        worst = max(images, key=lambda record: (bool(record.regions), record.score), default=None)
+        good = 0 if worst and worst.regions else None if missing[group] else 1
+        rows.append((group, len(images), worst.score if worst else math.nan, good, worst.image if worst else ""))
+    rows.sort(key=lambda row: ((0, None, 1).index(row[3]), -row[2], row[0]))
+    cells = (
+        (group, count, "" if math.isnan(score) else f"{score:.6g}", "" if good is None else good, image, missing[group])
+        for group, count, score, good, image in rows
+    )
     write_table(path, GROUP_COLUMNS, cells)
-    return {"groups": len(rows), "good": sum(row[3] for row in rows)}
+    verdicts = [row[3] for row in rows]
+    return {"groups": len(rows), "good": verdicts.count(1), "unknown": verdicts.count(None)}
 
 
 def write_coco(path: Path, records: Iterable[ImageRecord], names: dict[int, str], *, as_polygons: bool) -> None:

@@ -50,6 +50,8 @@ def save_anomaly(path: Path, scale: DistanceScale, banks: Sequence[PatchBank] = 
         "numbers": np.array([getattr(scale, name) for name in _NUMBERS], np.float64),
         **{name: np.array([getattr(scale, name)], np.uint8) for name in _FLAGS},
     }
+    if np.isfinite(scale.scene_limit):
+        tensors["scene limit"] = np.array([scale.scene_limit], np.float64)
     tensors |= {name: bank.features_MD for name, bank in zip(BANKS, banks, strict=False)}
     write_atomic(path, save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
 
@@ -70,6 +72,7 @@ def load_anomaly(path: Path) -> LearntAnomaly:
         # Files of version 0.2.0 and earlier have the first flag alone.
         enhanced_S = _checked(tensors.get("enhanced maxima", maxima_S), np.float32, maxima_S.shape)
         tensors = dict.fromkeys(_FLAGS[1:], np.zeros(1, np.uint8)) | tensors
+        limit = _checked(tensors["scene limit"], np.float64, (1,))[0] if "scene limit" in tensors else np.inf
         flags = {name: bool(_checked(tensors[name], np.uint8, (1,))[0]) for name in _FLAGS}
         scale = DistanceScale(
             place_FPP,
@@ -77,6 +80,7 @@ def load_anomaly(path: Path) -> LearntAnomaly:
             maxima_FS=maxima_FS,
             maxima_S=maxima_S,
             enhanced_S=enhanced_S,
+            scene_limit=float(limit),
             **flags,
             **numbers,
         )

@@ -8,6 +8,7 @@ h w rows and columns of the fine grid, r c those of the grid of one kind of feat
 bank, E = D + 1, F kinds of features.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -177,12 +178,14 @@ class AnomalyGraph(Exportable):
         )
         for name, maps in (("place_Fhw", scale.place_FPP), ("spread_Fhw", scale.spread_FPP)):
             self.register_buffer(name, _tensor(np.stack([resampled(map_PP, geometry.grid) for map_PP in maps])))
-        self.weight, self.level = coarse_weight(scale.maxima_FS), scale.level
+        self.weight, self.level, self.scene_limit = coarse_weight(scale.maxima_FS), scale.level, scale.scene_limit
         self.patches = geometry.grid[0] * geometry.grid[1]
         self.unit, self.line = (scale.line(self.patches, one) for one in (AUTO, fitted.threshold))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the image score (B,), the anomaly map (B, h, w), and whether the map exceeds the threshold, (B,).
+        """Return the image score (B,), the anomaly map (B, h, w), and whether the image is defective, (B,).
+
+        It is if the map exceeds the threshold, or if it is another scene than the good images; its score is then 1.
 
         Args:
             images: (B, H, W, C) source values of any size, or (B, I, H, W) normalised canvases.
@@ -202,7 +205,11 @@ class AnomalyGraph(Exportable):
             whole_BFN = torch.cat([without_BFN[:, :1] / spread_FN[:1], kinds_BFN[:, 1:]], dim=1)
             overall_B = self._score(self._sum(whole_BFN)) - self.level
         map_Bhw = self._soft(far_BN).reshape(-1, *self.place_Fhw.shape[1:])
-        return self._soft(overall_B), map_Bhw, far_BN.amax(dim=1) > self.line
+        score_B, defective_B = self._soft(overall_B), far_BN.amax(dim=1) > self.line
+        if self.scene_limit < math.inf:
+            other_B = median(distances_BFN)[:, -1, 0] > self.scene_limit
+            score_B, defective_B = torch.where(other_B, 1.0, score_B), defective_B | other_B
+        return score_B, map_Bhw, defective_B
 
     def _sum(self, kinds_BFN: Tensor) -> Tensor:
         return kinds_BFN[:, 0] + self.weight * kinds_BFN[:, 1:].sum(dim=1)

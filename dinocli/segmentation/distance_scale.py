@@ -17,6 +17,7 @@ Legend: F kinds of features, the fine ones first; h w rows and columns of the gr
 columns of the position maps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,12 @@ ROUNDING = 1e-3
 MIN_MIXED_IMAGES = 12
 """Minimum number of images for the distribution of the lower maxima of a mixed folder."""
 
+OTHER_SCENE = 2.0
+"""Median coarse distance of an image, relative to the largest of a good image, above which it is unlike them as a
+whole: its part is missing, or it is blank. Over 22 folders of good and defective images good ones have at most 1.3,
+defective ones 1.5, and a change of brightness by 30 % gives 1.3; black, white, empty and noisy images have 1.6 to 6.2.
+"""
+
 
 @dataclass(frozen=True)
 class DistanceScale:
@@ -61,6 +68,8 @@ class DistanceScale:
         good: The sample consists of images known to be good.
         enhanced: Cluster-enhanced heights are compared with the threshold, not the weighted sum.
         coarse: The distances are those of coarse features alone.
+        scene_limit: Median coarse distance above which an image as a whole is unlike the good ones; infinite if that
+            was not measured.
     """
 
     place_FPP: NDArray[np.float32]
@@ -74,6 +83,7 @@ class DistanceScale:
     good: bool
     enhanced: bool = False
     coarse: bool = False
+    scene_limit: float = math.inf
 
     @classmethod
     def of(
@@ -109,8 +119,21 @@ class DistanceScale:
         sums = sums if held_out is None else [weighted_sum(maps_Fhw, weight) for maps_Fhw in measured]
         maxima_S = np.array([map_hw.max() for map_hw in sums], np.float32)
         enhanced_S = np.array([cluster_enhanced(map_hw).max() for map_hw in sums], np.float32)
+        limit = math.inf
+        if good and len(places) > 1:
+            limit = OTHER_SCENE * max(float(np.median(maps_Fhw[-1])) for maps_Fhw in distances)
         return cls(
-            place_FPP, spread_FPP, level, float(middle), fall, maxima_FS, maxima_S, enhanced_S, good, coarse=coarse
+            place_FPP,
+            spread_FPP,
+            level,
+            float(middle),
+            fall,
+            maxima_FS,
+            maxima_S,
+            enhanced_S,
+            good,
+            coarse=coarse,
+            scene_limit=limit,
         )
 
     @property
@@ -161,8 +184,15 @@ class DistanceScale:
         own = {} if threshold.kind == "auto" else {"threshold": round(float(value), 4)}
         return {"distance_decay": self.fall, "threshold_rule": rule, **own}
 
+    def scene_ratio(self, distances_Fhw: NDArray[np.float32]) -> float:
+        """Return the median coarse distance of an image relative to `scene_limit`; 0 where there is no limit."""
+        return float(np.median(distances_Fhw[-1])) / self.scene_limit
+
     def judge(self, distances_Fhw: NDArray[np.float32], threshold: Threshold) -> PatchMaps:
-        """Map one image: `auto` is 0.5 in the soft map, and its masks end at half the height of their peaks."""
+        """Map one image: `auto` is 0.5 in the soft map, and its masks end at half the height of their peaks.
+
+        An image that is another scene than the good ones (`OTHER_SCENE`) is marked as a whole, with a score of 1.
+        """
         far_Fhw = corrected_kinds(distances_Fhw, self.place_FPP, self.spread_FPP)
         weight = coarse_weight(self.maxima_FS)
         far_hw = weighted_sum(far_Fhw, weight)
@@ -183,13 +213,17 @@ class DistanceScale:
                 far_Fhw, lines_F = far_Fhw[:1], [-np.inf]
             soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
         furthest = highest / max(line, unit / 100)  # values below 0.018 are distances below 0
+        metrics = {"furthest": furthest}
+        if (other := self.scene_ratio(distances_Fhw)) > 1:
+            soft_hw = saliency_hw = np.ones_like(saliency_hw)
+            found, score, metrics = True, np.ones_like(score), {"furthest": max(furthest, other), "whole_image": 1.0}
         reason = f"no patch is above the threshold (maximum {furthest:.2f} of --threshold {threshold})"
         return PatchMaps(
             soft_hw[None],
             threshold=level,
             score=float(score),
             empty_reason="" if found else reason,
-            metrics={"furthest": furthest},
+            metrics=metrics,
             saliency_hw=saliency_hw,
             saliency_threshold=cut,
             distances_Fhw=distances_Fhw,

@@ -56,6 +56,8 @@ class GroundTruth:
         matches = {name: _mask_of(name, by_stem, image_paths, same_folder=same_folder) for name in images.names}
         self._masks = {name: path for name, path in matches.items() if path}
         if not self._masks:
+            if os.path.realpath(next(iter(by_stem.values()))) in image_paths:
+                raise DataError(f"{folder} holds the images themselves: name the folder of their masks")
             raise DataError(
                 f"no image has a mask in {folder}: the first image is {images.names[0]}, the first mask "
                 f"./{next(iter(by_stem.values())).relative_to(root)}; a mask needs the path (below --root) and name of "

@@ -89,6 +89,15 @@ Read = Generator[SegmentImage | tuple[int, str], None, None]
 """Images in order; for an unreadable image, its index in the list and the reason."""
 
 
+BLANK = "blank: one colour everywhere, so it is not judged"
+"""Reason for the empty mask of a blank image by the anomaly method."""
+
+
+def is_blank(picture: SegmentImage) -> bool:
+    """Return whether the image has one colour everywhere: it looks like nothing, so no distance tells it apart."""
+    return bool((picture.source_CHW == picture.source_CHW[:, :1, :1]).all())
+
+
 @dataclass(frozen=True)
 class SegmentReader:
     """Reads images and resizes them to canvases.

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 
 from dinocli.errors import WeightsError
 from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
-from dinocli.segmentation.anomaly_threshold import AUTO
+from dinocli.segmentation.anomaly_threshold import AUTO, parse_threshold
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
 
@@ -54,3 +54,26 @@ def test_the_light_of_an_image_counts_in_the_score_of_fine_features_alone() -> N
     ]
     assert scores[0][1] > scores[0][0]
     assert scores[1][1] == pytest.approx(scores[1][0], abs=1e-5)
+
+
+PAIRS = [np.concatenate([map_1hw, 0.1 * map_1hw + 3]) for map_1hw in MAPS]
+
+
+def test_another_scene_than_the_good_ones_is_marked_as_a_whole(tmp_path: Path) -> None:
+    """A blank image is typical by its centred patches; its coarse ones are far from all good images."""
+    scale = DistanceScale.of(PAIRS, good=True)
+    usual = max(float(np.median(maps_Fhw[1])) for maps_Fhw in PAIRS)
+    assert scale.scene_limit == pytest.approx(2 * usual)
+    save_anomaly(tmp_path / "anomaly.safetensors", scale)
+    stored = load_anomaly(tmp_path / "anomaly.safetensors").scale
+    for factor, marked in ((0.9, False), (1.9, False), (2.1, True), (5, True)):
+        maps_Fhw = np.stack([np.full((12, 12), MAPS[0].min()), np.full((12, 12), factor * usual)]).astype(np.float32)
+        for threshold in ("auto", "0.9", "quantile:1"):
+            maps = stored.judge(maps_Fhw, parse_threshold(threshold))
+            assert bool(maps.labels().all()) == marked == (maps.metrics.get("whole_image") == 1), (factor, threshold)
+            assert (maps.score == 1) == marked == (maps.metrics["furthest"] > 1) == (not maps.empty_reason)
+
+
+def test_mixed_images_and_one_kind_of_features_have_no_scene_limit() -> None:
+    assert DistanceScale.of(PAIRS, good=False).scene_limit == np.inf
+    assert DistanceScale.of(MAPS, good=True).scene_limit == np.inf

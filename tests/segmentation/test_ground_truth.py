@@ -25,7 +25,7 @@ def write(folder: Path, names: Sequence[str], value: int = 255) -> ImageList:
 
 def test_an_image_is_never_its_own_mask(tmp_path: Path) -> None:
     images = write(tmp_path, ("a.png", "b.png", "c.png"))
-    with pytest.raises(DataError, match="no image has a mask"):
+    with pytest.raises(DataError, match="holds the images themselves: name the folder of their masks"):
         GroundTruth(str(tmp_path), images)
 
 

@@ -133,6 +133,25 @@ def test_a_graph_has_the_threshold_of_its_detector(detector: Callable[[str], str
     assert ((map_Bhw.max(axis=(1, 2)) > graph.threshold) == defective_B).all()
 
 
+def test_a_graph_marks_other_scenes_as_segment_does(detector: Callable[[str], str]) -> None:
+    graph = opened(detector("both"))
+    fitted = graph.detector.fitted
+    assert fitted.scale.scene_limit < np.inf
+    strict = replace(fitted, scale=replace(fitted.scale, scene_limit=1e-3))
+    graph = replace(graph, detector=replace(graph.detector, fitted=strict))
+    score_B, _, defective_B = computed(graph)(graph.pipeline().example())
+    assert (score_B == 1).all()
+    assert defective_B.all()
+    assert graph.verified(computed(graph)) < 0.05
+
+    def compute(images: torch.Tensor) -> list[Any]:
+        score_B, map_Bhw, defective_B = computed(graph)(images)
+        return [score_B * 0.9, map_Bhw, defective_B]
+
+    with pytest.raises(WeightsError, match="the exported detector differs from segment"):
+        graph.verified(compute)
+
+
 @pytest.mark.parametrize("output", range(3), ids=["score", "map", "decision"])
 @pytest.mark.parametrize("kind", ["fine", "coarse"])
 def test_a_graph_that_differs_in_one_output_is_refused(detector: Callable[[str], str], kind: str, output: int) -> None:

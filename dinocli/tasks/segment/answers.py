@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from dinocli.artifacts.feature_model import load
 from dinocli.data.image_list import ImageList
 from dinocli.data.labels import folder_labels, is_folder_spec
 from dinocli.data.sources import find_images
-from dinocli.data.stored_reading import check_stored
+from dinocli.data.stored_reading import FirstImages, check_stored
 from dinocli.data.tiling import parse_tiling
 from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.errors import UsageError
@@ -18,12 +19,20 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.feature_extraction import FeatureExtraction
 from dinocli.segmentation.placement import inside, on_whole
 from dinocli.segmentation.regions import find_regions, without_specks
-from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.segment_images import SegmentImage, is_blank
 from dinocli.segmentation.upsample import render
 from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
 Answer = dict[str, Any]
+
+
+@dataclass
+class _Group:
+    """Images of a group so far: whether one is unreadable; whether the worst one is defective, and its score."""
+
+    unreadable: bool = False
+    worst: tuple[bool, float] = (False, 0.0)
 
 
 class Answers:
@@ -58,12 +67,17 @@ class Answers:
             autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
         self._name, self._preprocess, self._reporter = f"detector {detector.folder}", model.preprocess, reporter
-        self._groups: dict[str, tuple[bool, float]] = {}
+        self._first_images = FirstImages(model.preprocess, self._name, reporter)
+        self._groups: dict[str, _Group] = {}
 
     def check(self, images: ImageList) -> None:
         """Warn if images do not fit the reading that the detector was saved with."""
         for note in check_stored(images, self._preprocess, self._name):
             self._reporter.warn(note)
+
+    def check_next(self, path: str) -> None:
+        """Warn if one of the first images of a stream does not fit."""
+        self._first_images.check([path])
 
     def about(self, path: str, root: str = "") -> Answer:
         """Judge an image.
@@ -74,15 +88,17 @@ class Answers:
                 directly in it is of the group of that name.
 
         Returns:
-            JSON-like data: `image`; `good` (no region is left); `score` (0 to 1); `furthest` (largest distance of a
-            patch; 1 is the threshold); `regions`, each with box (left, top, width, height in pixels), area in pixels
-            and score; `seconds`; with groups also `group`, and `group_score` and `group_good` over its images so far.
-            For an unreadable image, `image` and `error`.
+            JSON-like data: `image`; `good` (no region is left, and not `whole_image`); `whole_image` (as a whole unlike
+            the good images: another scene, a missing part, a blank image); `score` (0 to 1); `furthest` (largest
+            distance of a patch; 1 is the threshold); `regions`, each with box (left, top, width, height in pixels),
+            area in pixels and score; `seconds`; with groups also `group`, and `group_score` and `group_good` over its
+            images so far. For an unreadable image, `image`, `error` and `group`; a group with one is not known to be
+            good: `group_good` is None unless another image is defective.
         """
         begin = time.monotonic()
         (picture,) = self._extractor.reader.read_images(_one_image(path), [0], 0)
         if not isinstance(picture, SegmentImage):
-            return {"image": path, "error": picture[1]}
+            return {"image": path, "error": picture[1], **self._of_group(path, root, None)}
         maps = self._fitted.apply(self._extractor.grid(picture))
         rendered = inside(render(maps, picture.geometry, picture.source_CHW, refine=self._options.refines), picture)
         labels_HW = without_specks(rendered.labels_HW, self._options.least_area(picture.geometry))
@@ -92,22 +108,35 @@ class Answers:
                 on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture), connected=True
             )
         ]
-        furthest = round(float(maps.metrics["furthest"]), 4)
-        answer = {"image": path, "good": not regions, "score": round(float(maps.score), 4), "furthest": furthest}
+        whole = "whole_image" in maps.metrics or is_blank(picture)
+        score, furthest = float(maps.score), float(maps.metrics["furthest"])
+        answer = {
+            "image": path,
+            "good": not regions and not whole,
+            "whole_image": whole,
+            "score": round(score, 4),
+            "furthest": round(furthest, 4),
+        }
         seconds = round(time.monotonic() - begin, 3)
         return {**answer, **self._of_group(path, root, answer), "regions": regions, "seconds": seconds}
 
-    def _of_group(self, path: str, root: str, answer: Answer) -> Answer:
+    def _of_group(self, path: str, root: str, answer: Answer | None) -> Answer:
+        """Return the answer of the group of an image; without one of its own, the image is unreadable."""
         if not self._options.groups:
             return {}
         name = os.path.relpath(path, root or os.sep)
         if os.sep not in name:  # directly in the input folder, which is its group then
             name = os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), name)
         (group,) = folder_labels(self._options.groups, [f"./{name}"])
-        own = (not answer["good"], answer["score"])  # a defective image stands for its group
-        self._groups[group] = max(own, self._groups.get(group, own))
-        defective, score = self._groups[group]
-        return {"group": group, "group_score": score, "group_good": not defective}
+        seen = self._groups.setdefault(group, _Group())
+        if answer is None:
+            seen.unreadable = True
+            return {"group": group}
+        # A defective image stands for its group.
+        seen.worst = max(seen.worst, (not answer["good"], answer["score"]))
+        defective, score = seen.worst
+        good = None if seen.unreadable and not defective else not defective
+        return {"group": group, "group_score": score, "group_good": good}
 
 
 def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Answer]:
@@ -116,7 +145,7 @@ def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO
     Args:
         options: Options with `detector`.
         reporter: Receives a line on the loaded weights, and warnings about the images; of paths on stdin, about the
-            first.
+            first ones.
         stdin: Standard input for `-`: one path per line, or NUL-separated with `options.read.null`.
 
     Raises:
@@ -126,14 +155,15 @@ def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO
         raise UsageError("--detector needs IMAGES, or - for paths on stdin")
     if options.inputs == ("-",) and stdin is not None:
         detector = Answers(options, reporter)
-        for number, path in enumerate(_arriving(stdin, b"\0" if options.read.null else b"\n")):
-            if number == 0:
-                detector.check(_one_image(path))
+        reporter.stage("judging images")
+        for path in _arriving(stdin, b"\0" if options.read.null else b"\n"):
+            detector.check_next(path)
             yield detector.about(path, options.read.root)
         return
     images = find_images(options.inputs, stdin=stdin, null=options.read.null, **options.read.naming())
     detector = Answers(options, reporter)
     detector.check(images)
+    reporter.stage("judging images")
     for path in images.paths():
         yield detector.about(path, str(images.root))
 

@@ -1,6 +1,6 @@
 """Write the files of one segmented image, and return its record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from dinocli.segmentation.ground_truth import is_good
 from dinocli.segmentation.method import PatchMaps
 from dinocli.segmentation.placement import boxed, inside, inside_cells, on_whole, shown, whole_size
 from dinocli.segmentation.regions import ImageRecord, find_regions, region_record, without_specks
-from dinocli.segmentation.segment_images import SegmentImage
+from dinocli.segmentation.segment_images import BLANK, SegmentImage, is_blank
 from dinocli.segmentation.upsample import Rendered, render
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -51,9 +51,6 @@ class ImageWriter:
     truth: TrueMasks | None
     scorer: MaskScorer
 
-    def __post_init__(self) -> None:
-        self.has_good = any(map(is_good, self.images.names))
-
     def finish(self, picture: SegmentImage, maps: PatchMaps) -> ImageRecord:
         """Write all files of an image from the maps of the method, and return its record."""
         dense = maps.threshold < 0
@@ -63,6 +60,8 @@ class ImageWriter:
             labels_HW = without_specks(labels_HW, self.options.least_area(picture.geometry))
             if not empty_reason and not labels_HW.any():
                 empty_reason = "no pixel is left above the threshold"
+            if empty_reason and maps.distances_Fhw is not None and is_blank(picture):
+                empty_reason = BLANK
         stem, truth_HW = self.stems[picture.image], self._truth(picture)
         rendered = Rendered(labels_HW, rendered.soft_HW)
         placed = Rendered(on_whole(labels_HW, picture), on_whole(rendered.soft_HW, picture))
@@ -88,6 +87,20 @@ class ImageWriter:
         if self.options.outputs.yolo:
             write_image_file(self.folder.labels, stem, ".txt", yolo_lines(record).encode())
         return record
+
+    def score_folders(self, records: Iterable[ImageRecord]) -> None:
+        """Add image labels from folder names to the scorer, for the anomaly method without true masks.
+
+        Images in a folder `good` are good, all others defective; without such a folder there are no labels.
+
+        Args:
+            records: Of all images, also of those that an interrupted command has finished.
+        """
+        if self.truth is None and any(map(is_good, self.images.names)):
+            for record in records:
+                if "furthest" in record.metrics:
+                    defective, flagged = not is_good(record.image), bool(record.regions)
+                    self.scorer.add_image(record.score, defective=defective, flagged=flagged)
 
     def _rendered(self, picture: SegmentImage, maps: PatchMaps) -> Rendered:
         """Upsample the maps to the pixels of the image; for an empty image only if its soft map is needed."""
@@ -122,14 +135,10 @@ class ImageWriter:
         self, picture: SegmentImage, truth_HW: NDArray[np.int64] | None, maps: PatchMaps, rendered: Rendered
     ) -> Mapping[str, float]:
         """Add an image to the scorer, and return its overlap with the ground truth."""
-        flagged = bool(rendered.labels_HW.any())
-        # Without true masks, the anomaly method takes image labels from folder names: those in `good` are good.
-        if self.truth is None and self.has_good and maps.distances_Fhw is not None:
-            defective = not is_good(self.images.names[picture.image])
-            self.scorer.add_image(maps.score, defective=defective, flagged=flagged)
         if truth_HW is None:
             return {}
         if maps.threshold >= 0:
+            flagged = bool(rendered.labels_HW.any())
             self.scorer.add_image(maps.score, defective=bool(truth_HW.any()), flagged=flagged)
         heads_AHW = None
         if maps.heads_nhw is not None:

@@ -82,6 +82,9 @@ def _segment(
     request = {**source.request(), **_request(options)}
     if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
         check_same(manifest["request"], request, str(folder.path))
+        wanted = {"--save-detector": options.save_detector, "--coco": options.outputs.coco}
+        if missing := [f"{name} {path}" for name, path in wanted.items() if path and not Path(path).exists()]:
+            raise UsageError(f"{folder.path} is complete, without {', '.join(missing)}: add --force to make all again")
         reporter.line(f"{folder.path} is complete already")
         return _outcome(folder, manifest, begin)
     truth = None
@@ -95,6 +98,7 @@ def _segment(
     journal = SegmentJournal(folder, settled, resume=options.resume and not truth and not options.propagate)
     writer = ImageWriter(options, folder.partial, images, output_stems(images.names), truth, MaskScorer())
     _pass(plan, writer, journal, reporter)
+    writer.score_folders(journal)
     if truth:
         truth.report_notes(reporter)
     manifest = finish(plan, writer, journal, folder, request, groups, reporter)

@@ -120,6 +120,8 @@ class SegmentOptions(ImageOptions):
         check_method(self.method, given)
         own = {name: getattr(self, name) for name in ("truth", "save_detector", "resume")} | asdict(self.outputs)
         files = [f"--{name.replace('_', '-')}" for name, value in own.items() if value]
+        if not self.out and self.read.max_bad:
+            raise UsageError("--max-bad: answers on stdout name each unreadable image; name a folder with --out")
         if not self.out and files:
             raise UsageError(f"{', '.join(files)}: answers on stdout have no such files; name a folder with --out")
 
@@ -174,10 +176,16 @@ class SegmentOptions(ImageOptions):
         folder = Path(self.save_detector)
         if Path(os.path.realpath(self.out)).is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"--out {self.out} lies in --save-detector {folder}, which is replaced: choose another")
-        if self.method not in ("auto", "anomaly") or self.propagate or self.maps_from or self.detector:
+        if self.maps_from or self.detector:
+            by = f"--from {self.maps_from}" if self.maps_from else f"--detector {self.detector}"
+            raise UsageError(f"{by} fits no method that could be kept: leave --save-detector out")
+        if self.method not in ("auto", "anomaly") or self.propagate:
             raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
         if folder.exists() and not (folder / DETECTOR_RECORD).is_file():
             raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
+        unfinished = MaskFolder(Path(self.out)).journal.is_file()
+        if folder.exists() and unfinished and not (self.force or self.resume):
+            raise UsageError(f"{self.out} is unfinished: add --resume to continue it, or --force to start anew")
         check_free([folder], force=self.force or self.resume, options="--save-detector")
 
     def check_settled(self, by: str, fields: Iterable[str], others: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from dinocli.report.page import Cell, Table
 from dinocli.segmentation.annotation_formats import category_names, write_coco, write_groups, write_segments_csv
 from dinocli.segmentation.anomaly_file import save_anomaly
 from dinocli.segmentation.anomaly_threshold import distance_at, soft_value
+from dinocli.segmentation.segment_images import BLANK
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_plan import SegmentPlan
 from dinocli.wording import counted
@@ -85,7 +86,7 @@ def finish(
             "method": asdict(method),
             "scores": {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()},
             "confusion": writer.scorer.confusion(),
-            "groups": None if groups is None else write_groups(folder.groups, groups, journal),
+            "groups": None if groups is None else write_groups(folder.groups, groups, journal, dict(bad)),
             "root": str(images.root),
             "weights": dict(plan.weights),
             "reading": plan.reader.to_dict(),
@@ -99,10 +100,21 @@ def finish(
             furthest = max(record.metrics["furthest"] for record in journal)
             if furthest <= 1:
                 reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"]))
+        whole = [record.image for record in journal if "whole_image" in record.metrics]
+        if whole:
+            reporter.warn(
+                f"{len(whole)} of {manifest['segmented']} images are marked as a whole, such as {whole[0]}: they are "
+                "another scene than the good ones, lack the part, or are blank"
+            )
+        blank = [record.image for record in journal if record.empty_reason == BLANK]
+        if blank:
+            reporter.warn(f"{len(blank)} of {manifest['segmented']} images are blank, such as {blank[0]}: not judged")
         if lost := sum(not record.regions and record.metrics.get("furthest", 0) > 1 for record in journal):
+            ways = ["--no-refine"] * writer.options.refines + ["--min-area 0"] * (writer.options.min_area != 0)
+            keeps = f"{' '.join(ways)} keeps it" if ways else "a slightly lower --threshold marks it"
             reporter.warn(
                 f"{lost} of {manifest['segmented']} images have a patch above the threshold, but a region smaller than "
-                "--min-area, or one that the refinement along edges removed: --no-refine --min-area 0 keeps it"
+                f"--min-area, or one that upsampling and refinement along edges removed: {keeps}"
             )
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
         page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)

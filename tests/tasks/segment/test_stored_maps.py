@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dinocli.data.mask_reader import read_mask
-from dinocli.errors import DataError, UsageError, WeightsError
+from dinocli.errors import DataError, Interrupted, UsageError, WeightsError
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.annotation_formats import write_groups
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
@@ -21,6 +21,7 @@ from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from tests.tasks.drive import Ears
+from tests.tasks.segment.test_segment import StopsAfter
 
 NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision": "fp32"}
 
@@ -141,7 +142,7 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert (one["group"], one["group_score"]) == ("part7", bad["score"]), "of a single image, the group is its folder"
     result = segment(replace(options, out=str(tmp_path / "out"), read=ReadOptions(workers=0, max_bad="1")))
     assert (result.segmented, result.empty_images, result.bad) == (2, 1, 1)
-    assert result.groups == {"groups": 1, "good": 0}
+    assert result.groups == {"groups": 1, "good": 0, "unknown": 0}
     row = (tmp_path / "out" / "groups.csv").read_text().splitlines()[1].split(",")
     assert (row[0], row[1], row[3], row[4]) == ("part7", "2", "0", "./part7/b.png")
 
@@ -253,14 +254,14 @@ def test_groups_take_the_worst_image(done: Path) -> None:
     rows = [line.split(",") for line in (done / "groups" / "groups.csv").read_text().splitlines()[1:]]
     assert [(row[0], row[1], row[3]) for row in rows] == [("part0", "8", "0"), ("part1", "8", "1")]
     assert rows[0][4] == "./part0/4.png"
-    assert result.groups == {"groups": 2, "good": 1}
+    assert result.groups == {"groups": 2, "good": 1, "unknown": 0}
 
 
 def test_images_without_a_group_are_named(done: Path) -> None:
     (done / "groups.csv").write_text("path,part\n./part1/1.png,a\n./part1/3.png,a\n")
     heard = Ears()
     result = segment(_options(done, "some", maps_from=str(done / "masks"), groups=str(done / "groups.csv")), heard)
-    assert result.groups == {"groups": 1, "good": 1}, "the defective image is in none"
+    assert result.groups == {"groups": 1, "good": 1, "unknown": 0}, "the defective image is in none"
     (warning,) = heard.warnings
     assert warning.startswith("14 of 16 images have no group in")
 
@@ -274,6 +275,81 @@ def test_a_defective_image_stands_for_its_group_whatever_the_scores(tmp_path: Pa
     ]
     groups = {record.image: "part" for record in records} | {"./other.png": "other"}
     records.append(ImageRecord("./other.png", "masks/other.png", 8, 8, 0.4, "", {}, ()))
-    assert write_groups(tmp_path / "groups.csv", groups, records) == {"groups": 2, "good": 1}
+    assert write_groups(tmp_path / "groups.csv", groups, records) == {"groups": 2, "good": 1, "unknown": 0}
     rows = [line.split(",") for line in (tmp_path / "groups.csv").read_text().splitlines()[1:]]
-    assert rows == [["part", "3", "0.2", "0", "./part/faint.png"], ["other", "1", "0.4", "1", "./other.png"]]
+    assert rows == [["part", "3", "0.2", "0", "./part/faint.png", "0"], ["other", "1", "0.4", "1", "./other.png", "0"]]
+
+
+def test_a_group_with_an_unreadable_or_blank_image_is_not_known_to_be_good(done: Path, tmp_path: Path) -> None:
+    """A defect decides; else the missing view could show one."""
+    for group, names in {"a": "gd", "b": "gx", "c": "xx", "d": "gb", "e": "gg", "f": "dx"}.items():
+        (tmp_path / "in" / group).mkdir(parents=True)
+        for number, kind in enumerate(names):
+            path = tmp_path / "in" / group / f"{number}.png"
+            _surface(60 + number, spot=kind == "d").save(path)
+            if kind == "x":
+                path.write_bytes(b"broken")
+            elif kind == "b":
+                Image.new("L", (96, 96), 128).save(path)
+    read = ReadOptions(workers=0, max_bad="9")
+    options = _options(tmp_path, "out", detector=str(done / "det"), inputs=(str(tmp_path / "in"),), groups="folder")
+    heard = Ears()
+    result = segment(replace(options, read=read), heard)
+    rows = [line.split(",") for line in (tmp_path / "out" / "groups.csv").read_text().splitlines()[1:]]
+    expected = {"a": ("0", "0"), "b": ("", "1"), "c": ("", "2"), "d": ("", "1"), "e": ("1", "0"), "f": ("0", "1")}
+    assert {row[0]: (row[3], row[5]) for row in rows} == expected
+    assert result.groups == {"groups": 6, "good": 1, "unknown": 3}
+    assert "1 of 8 images are blank, such as ./d/1.png: not judged" in heard.warnings
+    last = {answer["group"]: answer for answer in answers(replace(options, out=""), ProgressReporter(), None)}
+    assert {group: last[group].get("group_good", "error") for group in "abcdef"} == {
+        **{"a": False, "b": "error", "c": "error", "d": False, "e": True, "f": "error"}
+    }
+    backwards = replace(
+        options, out="", inputs=(str(tmp_path / "in" / "b" / "1.png"), str(tmp_path / "in" / "b" / "0.png"))
+    )
+    assert [answer.get("group_good", "error") for answer in answers(backwards, ProgressReporter(), None)] in (
+        [True, "error"],
+        ["error", None],
+    )
+
+
+def test_a_blank_image_is_not_good(done: Path, tmp_path: Path) -> None:
+    Image.new("L", (96, 96), 110).save(tmp_path / "a.png")
+    options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "a.png"),))
+    (answer,) = answers(options, ProgressReporter(), None)
+    assert (answer["good"], answer["whole_image"], answer["regions"]) == (False, True, [])
+    segment(replace(options, out=str(tmp_path / "out")))
+    assert "blank: one colour everywhere" in (tmp_path / "out" / "segments.csv").read_text()
+
+
+def test_the_first_images_of_a_stream_are_checked_until_one_does_not_fit(done: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        pixels = np.array(_surface(number, spot=False)).astype(np.uint16) * (256 if number else 1)
+        Image.fromarray(pixels if number else pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "list").write_text("".join(f"{tmp_path / f'{number}.png'}\n" for number in (0, 1, 2)))
+    options, heard = _options(tmp_path, "", detector=str(done / "det"), inputs=("-",)), Ears()
+    with (tmp_path / "list").open("rb") as lines:
+        assert len(list(answers(options, heard, lines))) == 3
+    (warning,) = heard.warnings
+    assert "uint16" in warning
+
+
+def test_a_resumed_command_scores_all_images_of_good_folders(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / "in" / ("good" if number % 2 else "bad") / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _surface(number, spot=number == 4).save(path)
+    job = _options(tmp_path, "whole", inputs=(str(tmp_path / "in"),), **NET)
+    whole = segment(job)
+    assert sum(whole.confusion.values()) == 12
+    parts = replace(job, out=str(tmp_path / "parts"), save_detector=str(tmp_path / "det"))
+    with pytest.raises(Interrupted):
+        segment(parts, StopsAfter(7))
+    assert (tmp_path / "det").is_dir()
+    with pytest.raises(UsageError, match="is unfinished: add --resume"):
+        parts.check_detector()
+    resumed = segment(replace(parts, resume=True))
+    assert (resumed.confusion, resumed.scores) == (whole.confusion, whole.scores)
+    shutil.rmtree(tmp_path / "det")
+    with pytest.raises(UsageError, match=r"is complete, without --save-detector .*: add --force"):
+        segment(replace(parts, resume=True))
