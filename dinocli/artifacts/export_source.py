@@ -54,7 +54,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: s
         WeightsError: There are no weights, or they cannot be read.
     """
     if not weights:
-        weights = str(latest_run().path)
+        weights = str(latest_run("name a run, weights or a detector, or run `dinocli pretrain` first").path)
         reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model, pool=pool)
     reporter.line(info.describe())

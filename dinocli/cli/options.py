@@ -153,7 +153,7 @@ Model = Annotated[
     str | None,
     model(
         "--model",
-        "timm name; needed with a bare state dict or --weights none.",
+        "timm name; needed with a bare state dict, or with random weights (none).",
         "NAME",
         autocompletion=completion.models,
     ),

@@ -76,8 +76,10 @@ def page_notes(samples: Sequence[ImageSample]) -> list[str]:
     several = [image for image in samples if image.pages > 1]
     if not several:
         return []
-    note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read "
-    note += "(--page N, --channels page, --z max)"
+    ways = ["--page N"]
+    if all(image.name.lower().endswith((".tif", ".tiff")) for image in several):
+        ways += ["--channels page"] * all(image.channels == 1 for image in several) + ["--z max"]
+    note = f"{len(several)} of {len(samples)} files have several pages; page 0 is read ({', '.join(ways)})"
     larger = [image for image in several if image.largest_page]
     if larger:
         first = larger[0]
@@ -144,9 +146,10 @@ def float_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     low, high = min((image.low for image in floats), default=0.0), max((image.high for image in floats), default=1.0)
     if policy != "full" or (low >= 0 and high <= 1):
         return []
+    least, most = min(image.low for image in samples), max(image.high for image in samples)
     return [
         f"float values reach from {low:g} to {high:g}, and --range full clips them to 0 and 1; "
-        f"--range fixed:{low:g},{high:g} keeps them"
+        f"--range fixed:{least:g},{most:g} keeps {'all' if len(floats) < len(samples) else 'them'}"
     ]
 
 
@@ -155,9 +158,7 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
     if policy == PER_IMAGE or not samples:
         return []
     if policy == "full":
-        narrow = [
-            image for image in samples if 0 <= image.low < image.high < _LOW_CONTRAST_FULL * full_range(image.dtype)[1]
-        ]
+        narrow = [image for image in samples if _is_narrow(image)]
         total, found = (Counter(image.dtype for image in images) for images in (samples, narrow))
         narrow = [image for image in narrow if found[image.dtype] >= _MIN_DARK_FRACTION * total[image.dtype]]
         used = "a sixteenth of the full range"
@@ -172,6 +173,14 @@ def narrow_notes(samples: Sequence[ImageSample], policy: str, low: float, high: 
         f"{len(narrow)} of {len(samples)} files use less than {used}, such as {first.name} ({first.low:g} to "
         f"{first.high:g}), and have hardly any contrast; --range image:1,99 sets a range per image{one}"
     ]
+
+
+def _is_narrow(image: ImageSample) -> bool:
+    """Return whether an image uses less than a sixteenth of the full range of its dtype."""
+    black, white = full_range(image.dtype)
+    if image.low >= 0:
+        return image.low < image.high < _LOW_CONTRAST_FULL * white
+    return black < 0 and 0 < image.high - image.low < _LOW_CONTRAST_FULL * (white - black)
 
 
 def blank_notes(samples: Sequence[ImageSample]) -> list[str]:

@@ -36,13 +36,17 @@ def split_window(path: str) -> tuple[str, Box | None]:
     return match[1], (left, top, width, height)
 
 
-def window_paths(path: str, side: int = 0) -> list[str]:
-    """Return the paths of the windows of a raster, row by row; empty for a file that is read as one image.
+def window_paths(path: str, side: int = 0) -> list[str] | None:
+    """Return the paths of the windows of a raster, row by row.
 
     Args:
         path: Any file.
         side: Side of the windows, pixels: every TIFF larger than one window has several. 0: only rasters that are too
             large (`MAX_BYTES`, `MAX_PIXELS`), by `WINDOW`.
+
+    Returns:
+        Empty for a file that is read as one image; None for a TIFF of which no window can be read: it is turned by its
+        orientation tag, or compressed as a whole.
     """
     try:
         if not path.lower().endswith(_SUFFIXES) or (not side and os.path.getsize(path) < _MIN_FILE_BYTES):
@@ -52,8 +56,10 @@ def window_paths(path: str, side: int = 0) -> list[str]:
             height, width = page_size(page)
             nbytes = height * width * page.samplesperpixel * math.ceil(page.bitspersample / 8)
             fits = max(height, width) <= side if side else nbytes <= MAX_BYTES and height * width <= MAX_PIXELS
-            if fits or orientation(page) != 1 or not is_windowed(page):
+            if fits:
                 return []
+            if orientation(page) != 1 or not is_windowed(page):
+                return None
     except (OSError, ValueError, KeyError, IndexError, TypeError, DataError):  # reported when it is read
         return []
     rows, columns = pairwise(_edges(height, side or WINDOW)), [*pairwise(_edges(width, side or WINDOW))]

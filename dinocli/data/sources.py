@@ -21,6 +21,7 @@ from dinocli.data.raster_windows import WINDOW, split_window, window_paths
 from dinocli.data.relative_names import escaped_names, relative_names, root_folder
 from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, split_member
 from dinocli.errors import DataError, UsageError
+from dinocli.wording import counted
 
 
 def find_images(
@@ -74,7 +75,7 @@ def find_images(
         note = f"; {walk.note()}" if walk.note() else ""
         suffixes = " ".join(image_suffixes())
         raise DataError(f"no image in {named} (looked for {suffixes}){note}; other files have to be named one by one")
-    paths, window_note = _with_windows(paths, window)
+    paths, window_notes = _with_windows(paths, window)
     top = root_folder(root, paths, tops)
     names, bad = relative_names(top, paths)
     bad += escaped_names(top, walk.bad_members)
@@ -82,7 +83,7 @@ def find_images(
     if not selected:
         reason = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
         raise DataError(f"no usable image in {named}: {reason}")
-    every_note = [walk.note(), window_note, *notes, *_suspect_notes(selected)]
+    every_note = [walk.note(), *window_notes, *notes, *_suspect_notes(selected)]
     return ImageList(Path(top), selected, bad, tuple(filter(None, every_note)))
 
 
@@ -142,16 +143,25 @@ def _is_part(path: str) -> bool:
     return bool(split_member(path) or split_window(path)[1])
 
 
-def _with_windows(paths: set[str], side: int) -> tuple[set[str], str]:
-    """Replace large rasters by their windows, and describe that in one line."""
-    windows = {path: found for path in paths if (found := window_paths(path, side))}
-    if not windows:
-        return paths, ""
-    count, first = sum(map(len, windows.values())), os.path.basename(min(windows))
-    rasters = first if len(windows) == 1 else f"{len(windows):,} rasters, such as {first},"
-    verb = "is" if len(windows) == 1 else "are"
-    note = f"{rasters} {verb} read as {count:,} windows of {side or WINDOW} px (--window), each an image of its own"
-    return paths.difference(windows).union(*windows.values()), note
+def _with_windows(paths: set[str], side: int) -> tuple[set[str], list[str]]:
+    """Replace large rasters by their windows, and describe that in a line, and those that stay whole in another."""
+    found = {path: window_paths(path, side) for path in paths}
+    windows = {path: parts for path, parts in found.items() if parts}
+    whole = [path for path, parts in found.items() if parts is None]
+    notes = []
+    if windows:
+        count, first = sum(map(len, windows.values())), os.path.basename(min(windows))
+        rasters = first if len(windows) == 1 else f"{len(windows):,} rasters, such as {first},"
+        verb = "is" if len(windows) == 1 else "are"
+        notes.append(
+            f"{rasters} {verb} read as {count:,} windows of {side or WINDOW} px (--window), each an image of its own"
+        )
+    if whole:
+        notes.append(
+            f"{counted(len(whole), 'file')} cannot be cut into windows, such as {os.path.basename(min(whole))}: read "
+            "whole, since turned by an orientation tag or compressed as one piece"
+        )
+    return paths.difference(windows).union(*windows.values()), notes
 
 
 def _is_folder(path: str) -> bool:

@@ -111,8 +111,11 @@ def survey(
         first = {depth_kind(image.dtype): image.name for image in reversed(samples)}
         mixed = " and ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         rarest = min(kinds, key=lambda kind: kinds[kind])
+        # Integers and floats of one quantity share a scale, 8 and 16 bits share black and white.
+        low, high = min(image.low for image in samples), max(image.high for image in samples)
+        way = f"fixed:{low:g},{high:g}" if "float" in kinds else "full"
         raise DataError(
-            f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range full or "
+            f"{mixed} images are mixed ({first[rarest]} is {rarest}), no measured range fits all; use --range {way} or "
             "image:1,99, or leave some out with --exclude"
         )
     policy, low, high = chosen_range(parsed, samples, deep)

@@ -141,4 +141,8 @@ def first_labels(path: Path, frame: str, reader: Reader) -> Mask:
     check_size(mask.labels_HW, path, size, f"its frame {frame}")
     if not mask.labels_HW.any():
         raise DataError(f"{path} is empty: it has to label the objects to track")
-    return mask
+    values = np.unique(mask.labels_HW[mask.labels_HW > 0]).tolist()
+    if values == [*range(1, len(values) + 1)]:
+        return mask
+    old, new = (", ".join(map(str, numbers)) for numbers in (values, range(1, len(values) + 1)))
+    return Mask(mask.labels_HW, "; ".join(filter(None, [mask.note, f"the labels {old} of {path.name} become {new}"])))

@@ -72,7 +72,7 @@ def test_a_window_of_pages_stacks_masks_and_palettes(tmp_path: Path) -> None:
 def test_windows_cover_the_raster_once(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(70, 90), tile=(16, 16))
-    paths = window_paths(str(path), 32)
+    paths = window_paths(str(path), 32) or []
     assert [name.removeprefix(f"{path}/") for name in paths[:3]] == [
         "y000000_x000000_32x32.tif",
         "y000000_x000032_32x32.tif",
@@ -88,6 +88,16 @@ def test_windows_cover_the_raster_once(tmp_path: Path) -> None:
     assert paths == sorted(paths)
     assert window_paths(str(path), 100) == []
     assert window_paths(str(path)) == []
+
+
+def test_a_raster_that_cannot_be_cut_is_named(tmp_path: Path) -> None:
+    turned = [(274, "H", 1, 6, True)]
+    tifffile.imwrite(tmp_path / "a.tif", noise(70, 90), tile=(16, 16), extratags=turned)
+    tifffile.imwrite(tmp_path / "small.tif", noise(20, 20))
+    images = find_images([str(tmp_path)], window=32)
+    assert images.names == ["./a.tif", "./small.tif"]
+    (note,) = images.notes
+    assert note.startswith("1 file cannot be cut into windows, such as a.tif: read whole, since ")
 
 
 def test_a_raster_that_is_too_large_is_listed_as_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

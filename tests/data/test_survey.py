@@ -202,6 +202,12 @@ def test_several_pages_are_noted(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "b.tif", noise(3, 8, 8, dtype="uint16"), photometric="minisblack")
     (warning,) = survey_of(tmp_path).warnings
     assert warning == "1 of 2 files have several pages; page 0 is read (--page N, --channels page, --z max)"
+    frames = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(2)]
+    (tmp_path / "gif").mkdir()
+    frames[0].save(tmp_path / "gif" / "a.gif", save_all=True, append_images=frames[1:])
+    (warning, *_) = survey_of(tmp_path / "gif").warnings
+    assert warning == "1 of 1 files have several pages; page 0 is read (--page N)", "the other ways are for TIFF"
+    (tmp_path / "gif" / "a.gif").unlink()
     assert survey_of(tmp_path, channels=("page",)).warnings == []
     with tifffile.TiffWriter(tmp_path / "c.tif") as file:
         file.write(noise(8, 8, dtype="uint16"))
@@ -385,10 +391,25 @@ def test_images_outside_a_given_range_are_noted(tmp_path: Path, spec: str) -> No
 def test_mixed_depth_kinds_error_names_a_file(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"{number}.png", noise(8, 8))
-    np.save(tmp_path / "stray.npy", np.zeros((8, 8), np.float32))
-    with pytest.raises(DataError, match=r"3 8-bit and 1 float images are mixed \(\./stray\.npy is float\)"):
+    np.save(tmp_path / "stray.npy", np.linspace(-3, 700, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(DataError, match=r"3 8-bit and 1 float images are mixed \(\./stray\.npy is float\)") as error:
         survey_of(tmp_path)
+    assert "use --range fixed:-3,700 or image:1,99" in str(error.value), "a range that holds all values"
     assert survey_of(tmp_path, "image:1,99").sampled == 4, "as the message says"
+    assert survey_of(tmp_path, "fixed:-3,700").sampled == 4, "as the message says"
+    (warning, *_) = survey_of(tmp_path, "full").warnings
+    assert warning.endswith("--range fixed:-3,700 keeps all")
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("int16", -900, 1000), ("int32", -70_000, 80_000)])
+def test_signed_values_in_a_small_part_of_the_full_range_are_noted(
+    tmp_path: Path, dtype: str, low: int, high: int
+) -> None:
+    np.save(tmp_path / "a.npy", np.linspace(low, high, 64).astype(dtype).reshape(8, 8))
+    (warning,) = survey_of(tmp_path, "full").warnings
+    assert "use less than a sixteenth of the full range" in warning
+    np.save(tmp_path / "a.npy", np.linspace(low * 30, high * 30, 64).astype(dtype).reshape(8, 8))
+    assert (survey_of(tmp_path, "full").warnings == []) == (dtype == "int16")
 
 
 def test_channels_first_arrays_are_noted(tmp_path: Path) -> None:

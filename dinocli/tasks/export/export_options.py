@@ -70,7 +70,7 @@ class ExportOptions:
             raise UsageError(f"{path} holds {min(others)}, which no export wrote; choose another --out")
         check_free([path, self.card], force=self.force)
         if not (self.weights or self.classifier or self.like):
-            latest_run()
+            latest_run("name a run, weights or a detector, or run `dinocli pretrain` first")
 
     @property
     def card(self) -> Path:
