@@ -124,7 +124,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "hardware": options.hardware,
         "command": "python benchmarks/duplicates.py",
-        "log": "Odd images by plain neighbour distance, and near-copies among mutual neighbours",
+        "log": "Copies with a covered part: codes of blocks, and the median of their correlations",
         "weights": Path(options.weights).name,
     }
     options.out.write_text(json.dumps({**about, "sets": sets, "section": section_of(sets)}, indent=1) + "\n")

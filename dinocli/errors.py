@@ -61,3 +61,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of another library's error, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for messages: ``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

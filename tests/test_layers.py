@@ -11,7 +11,15 @@ import dinocli
 
 ROOT = Path(dinocli.__file__).parent
 MIDDLE = {"data", "augment", "models", "dino", "quality"}
-BASE = {"cores": 0.0, "progress": 0.0, "errors": 0.0, "file_locks": 0.0, "files": 0.2, "stored": 0.5, "journal": 0.5}
+BASE = {
+    "cores": 0.0,
+    "progress": 0.0,
+    "errors": 0.0,
+    "file_locks": 0.0,
+    "files": 0.2,
+    "stored": 0.5,
+    "journal": 0.5,
+}
 BASE |= {"output_paths": 0.6, "file_set": 0.7}
 RANK = BASE | dict.fromkeys(MIDDLE, 2) | {"config": 1, "engine": 3, "segmentation": 3.2, "artifacts": 3.4}
 RANK |= {"report": 3.6, "tasks": 4, "cli": 5}

@@ -72,7 +72,7 @@ class FeatureModel:
     _first_images: FirstImages = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_first_images", FirstImages(self.preprocess, self.like, self.reporter))
+        object.__setattr__(self, "_first_images", FirstImages(self.preprocess, self.like, self.reporter.warn))
 
     @property
     def device(self) -> torch.device:

@@ -16,7 +16,7 @@ from dinocli.cli import paths
 from dinocli.cli.help_page import examples
 from dinocli.cli.multi_gpu import run_on_gpus
 from dinocli.cli.option_groups import grouped, options_of, read_options, terminal_options
-from dinocli.wording import counted
+from dinocli.errors import counted
 
 if TYPE_CHECKING:
     from dinocli.cli.render import Terminal

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from dinocli.wording import counted
+from dinocli.errors import counted
 
 current = threading.local()
 """Thread-local state: ``current.path`` is the file that this thread decodes."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from dinocli.data.image_formats import ZARR, image_suffixes, missing_decoder
 from dinocli.data.tar_shards import COMPRESSED, SUFFIX, open_shard
-from dinocli.errors import DataError
-from dinocli.wording import counted
+from dinocli.errors import DataError, counted
 
 SYSTEM_FOLDERS = frozenset(
     (

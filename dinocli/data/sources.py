@@ -20,8 +20,7 @@ from dinocli.data.path_list import listed_paths, read_path_list
 from dinocli.data.raster_windows import WINDOW, split_window, window_paths
 from dinocli.data.relative_names import escaped_names, relative_names, root_folder
 from dinocli.data.tar_shards import expand_braces, is_shard, refuse_compressed, split_member
-from dinocli.errors import DataError, UsageError
-from dinocli.wording import counted
+from dinocli.errors import DataError, UsageError, counted
 
 
 def find_images(

@@ -1,6 +1,6 @@
 """Checks whether images fit a stored preprocessing: of weights, a feature file or a detector."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -25,7 +25,6 @@ from dinocli.data.pixels import Pixels
 from dinocli.data.ranges import depth_kind
 from dinocli.data.survey import sampled_images
 from dinocli.errors import DataError
-from dinocli.progress import ProgressReporter
 
 _CHECKED_IMAGES = 16
 """Number of images of a folder that are compared with a stored preprocessing."""
@@ -58,11 +57,11 @@ class FirstImages:
     Args:
         preprocess: Stored preprocessing.
         file: Feature file or detector that stores it; empty for weights.
-        reporter: Receives the notes, as `check_stored` returns them.
+        warn: Receives the notes, as `check_stored` returns them.
     """
 
-    def __init__(self, preprocess: Preprocess, file: str, reporter: ProgressReporter) -> None:
-        self._preprocess, self._file, self._reporter = preprocess, file, reporter
+    def __init__(self, preprocess: Preprocess, file: str, warn: Callable[[str], None]) -> None:
+        self._preprocess, self._file, self._warn = preprocess, file, warn
         self._left = _FIRST_IMAGES
 
     def check(self, images: Sequence[str | Path | Image.Image | Pixels]) -> None:
@@ -78,7 +77,7 @@ class FirstImages:
         way = f"make {self._file} again with it" if self._file else "in Python, change the `preprocess` of `load`"
         notes = _notes(readable, self._preprocess, self._file, way)
         for note in notes:
-            self._reporter.warn(note)
+            self._warn(note)
         self._left = 0 if notes else self._left - len(images)
 
 

@@ -47,9 +47,9 @@ MIN_MIXED_IMAGES = 12
 
 OTHER_SCENE = 2.0
 """Median coarse distance of an image, relative to the largest of a good image, above which it is unlike them as a
-whole: its part is missing, or it is blank. Over 22 folders of good and defective images good ones have at most 1.3,
-defective ones 1.5, and a change of brightness by 30 % gives 1.3; black, white, empty and noisy images have 1.6 to 6.2.
-"""
+whole: its part is missing, or it shows something else. On 22 folders good images have at most 1.3, defective ones 1.5,
+and in light changed by 30 % at most 1.3. Photographs, black and white images have 2 to 6 on most; images without the
+part 2.5 to 5 where parts have structure, and 1 to 2 on rough surfaces, where they are not recognised."""
 
 
 @dataclass(frozen=True)

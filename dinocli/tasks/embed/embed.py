@@ -16,7 +16,7 @@ from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.config.installed_packages import versions_used
 from dinocli.engine.image_batches import ImageBatches
 from dinocli.engine.rare_features import RareFeatures
-from dinocli.errors import Interrupted, UsageError
+from dinocli.errors import Interrupted, UsageError, counted
 from dinocli.file_set import claimed
 from dinocli.journal import check_same
 from dinocli.models.token_kinds import FITTED
@@ -26,7 +26,6 @@ from dinocli.tasks.embed.embed_setup import EmbedContext, prepare
 from dinocli.tasks.embed.forward_pass import count_rows, write_rows
 from dinocli.tasks.embed.rare_fit import fit_rare, state_file
 from dinocli.tasks.inputs import absolute_input
-from dinocli.wording import counted
 
 
 def embed(

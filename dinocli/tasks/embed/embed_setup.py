@@ -26,7 +26,7 @@ from dinocli.engine.rare_features import RareFeatures, named_from, width_of
 from dinocli.engine.square_resize import CONVNET_CELL
 from dinocli.engine.start_shift import shift_of_folder
 from dinocli.engine.survey_images import preprocess_of, survey_images
-from dinocli.errors import UsageError, WeightsError, first_line, is_out_of_memory
+from dinocli.errors import UsageError, WeightsError, counted, first_line, is_out_of_memory
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor, extract
@@ -39,7 +39,6 @@ from dinocli.progress import ProgressReporter
 from dinocli.tasks.embed.embed_options import EmbedOptions, following
 from dinocli.tasks.embed.token_choice import chosen_tokens
 from dinocli.tasks.inputs import default_inputs
-from dinocli.wording import counted
 
 
 @dataclass(frozen=True)

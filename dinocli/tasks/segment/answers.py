@@ -67,7 +67,7 @@ class Answers:
             autocast=DTYPES.get(feature_precision(model.device, options.precision)),
         )
         self._name, self._preprocess, self._reporter = f"detector {detector.folder}", model.preprocess, reporter
-        self._first_images = FirstImages(model.preprocess, self._name, reporter)
+        self._first_images = FirstImages(model.preprocess, self._name, reporter.warn)
         self._groups: dict[str, _Group] = {}
 
     def check(self, images: ImageList) -> None:

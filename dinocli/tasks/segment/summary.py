@@ -12,6 +12,7 @@ from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.config.installed_packages import versions_used
 from dinocli.data.bad_images import write_bad
 from dinocli.data.mask_images import label_colour
+from dinocli.errors import counted
 from dinocli.file_set import FileSet
 from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
@@ -24,7 +25,6 @@ from dinocli.segmentation.anomaly_threshold import distance_at, soft_value
 from dinocli.segmentation.segment_images import BLANK
 from dinocli.tasks.segment.image_writer import ImageWriter
 from dinocli.tasks.segment.segment_plan import SegmentPlan
-from dinocli.wording import counted
 
 CATEGORIES = {"anomaly": "anomaly", "kmeans": "segment"}
 """Category name of a method's labels; `object` for other methods."""

@@ -20,13 +20,13 @@ from dinocli.engine.costs import measure_costs
 from dinocli.engine.distributed import open_world
 from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
+from dinocli.errors import counted
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.train.batch_fit import limit_batch, measure_memory
 from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
-from dinocli.wording import counted
 
 TRIAL_IMAGES = 64
 

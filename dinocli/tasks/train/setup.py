@@ -23,7 +23,7 @@ from dinocli.engine.distinct_images import count_distinct
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.engine.trackers import check_trackers
-from dinocli.errors import UsageError, WeightsError
+from dinocli.errors import UsageError, WeightsError, counted
 from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import TeacherWeights
 from dinocli.models.rarity_maps import check_rarity_maps
@@ -35,7 +35,6 @@ from dinocli.quality.verdict import MIN_PAIRS
 from dinocli.tasks.train.manifest import check_same, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
-from dinocli.wording import counted
 
 
 def list_images(options: TrainOptions, stdin: BinaryIO | None) -> ImageList:

@@ -18,7 +18,7 @@ from dinocli.engine.focus_maps import build_focus
 from dinocli.engine.initialize import initialize
 from dinocli.engine.loop import LoopOptions, RunResult, Trainer, run, run_probe
 from dinocli.engine.step_profile import ProfiledLoader
-from dinocli.errors import Interrupted, TrainingStopped
+from dinocli.errors import Interrupted, TrainingStopped, counted
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.stored import json_safe
 from dinocli.tasks.train.batch_fit import advising_batch_size, fit_batch_to_memory
@@ -29,7 +29,6 @@ from dinocli.tasks.train.select import Trained, select
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
-from dinocli.wording import counted
 
 
 def train(
