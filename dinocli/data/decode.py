@@ -206,7 +206,7 @@ def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
             colour = colour.astype(tags.dtype)
     if tags.negative and colour.dtype == np.uint16:
         colour = np.iinfo(np.uint16).max - colour
-    return Decoded(colour, image.original_size, image.alpha, image.premultiplied, tags.nodata, masked=tags.masked)
+    return replace(image, colour=colour, nodata=tags.nodata, masked=tags.masked, unread_channels=tags.unread)
 
 
 def _select_channels(image: Decoded, channels: Channels) -> Decoded:

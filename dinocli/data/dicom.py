@@ -61,6 +61,8 @@ def read_dicom(source: Source, frame: int, allowance: Allowance, file_bytes: int
 
     pixels = _stored_values(source, frame, whole=header.file_meta.TransferSyntaxUID.is_deflated)
     header = _of_frame(header, frame)
+    if header.get("BitsAllocated") == 1:  # as the bits of other formats: 0 and 255
+        pixels, header.BitsStored = pixels * np.uint8(255), 8
     if header.get("PhotometricInterpretation") == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, header)
     if pixels.ndim == 3:

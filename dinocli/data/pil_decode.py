@@ -6,13 +6,15 @@ as 8-bit; it rescales PGM files whose maximum is not 2^n - 1; its limit on large
 
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
-from dinocli.data.image_source import Source, decoder_input, read_source
+from dinocli.data.image_source import Source, decoder_input, read_source, read_tail
+from dinocli.data.jpeg2000 import native_samples, sample_bits
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
 from dinocli.errors import DataError
@@ -20,6 +22,7 @@ from dinocli.errors import DataError
 log_libtiff()
 
 RAW_CHANNELS_ADVICE = "save it as RGB, or read its raw samples, as --channels 0 or 0,1,2"
+_ZEROS = 64  # zero bytes at the end of a file that may be an interrupted copy
 _MAX_JPEG_SCANS = 200  # of a progressive JPEG; encoders write about 10
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _SAMPLE_BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # by PIL mode; 1 in all others
@@ -58,7 +61,11 @@ def read_with_pil(
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
-        return from_pil(image, min_side)
+        if image.format in ("JPEG", "MPO"):
+            _check_end(source)
+        bits = sample_bits(source) if image.format == "JPEG2000" else []
+        read = from_pil(image, min_side)
+        return replace(read, colour=native_samples(read.colour, bits)) if bits else read
 
 
 def decoded(colour: Pixels, alpha: Pixels | None = None) -> Decoded:
@@ -80,7 +87,19 @@ def check_claims(image: Image.Image, source: Source, allowance: Allowance, file_
 
 
 def _orientation(image: Image.Image) -> int:
-    return int(image.getexif().get(274, 1))
+    """Return the EXIF orientation, 1 to 8; 1 also for a tag of another type or value."""
+    value = image.getexif().get(274, 1)
+    try:
+        number = value[0] if isinstance(value, bytes) and len(value) == 1 else int(value)
+    except (TypeError, ValueError, ArithmeticError):  # text, or a fraction of zero
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
+def _check_end(source: Source) -> None:
+    """Refuse a JPEG that ends in zeros without an end of image: an interrupted copy into a file of full size."""
+    if not any(read_tail(source, _ZEROS)) and not read_source(source).rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
 
 
 def _check_scans(source: Source) -> None:
@@ -104,6 +123,7 @@ def from_pil(image: Image.Image, min_side: int) -> Decoded:
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
     drafted = image.size != stored_size
+    _scale_key(image)
     image.load()
     orientation = _orientation(image)  # after loading: PIL itself rotates TIFF while loading, and drops the tag
     colour, alpha = _split_alpha(image)
@@ -124,6 +144,14 @@ def _split_alpha(image: Image.Image) -> tuple[Pixels, Pixels | None]:
         return with_alpha[..., :-1], with_alpha[..., -1:]
     pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return pixels if pixels.ndim == 3 else pixels[..., None], None
+
+
+def _scale_key(image: Image.Image) -> None:
+    """Scale the transparent grey of a PNG of 1, 2 or 4 bits to 8 bits, as PIL scales its pixels."""
+    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(_raw_mode(image), 8) if image.format == "PNG" else 8
+    key = image.info.get("transparency")
+    if bits < 8 and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**bits - 1)
 
 
 def _alpha_from_key(pixels: Pixels, transparent: object) -> Pixels | None:
@@ -150,7 +178,8 @@ def _decode_in_native_order(image: Image.Image) -> None:
 
 
 def _loses_bits(image: Image.Image, raw: str) -> bool:
-    return ";16" in raw and image.mode not in _DEEP_MODES
+    """Return whether PIL keeps 8 of 16 bits of a sample; BGR;16 is 16 bits of a pixel."""
+    return ";16" in raw and raw != "BGR;16" and image.mode not in _DEEP_MODES
 
 
 def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> Decoded:

@@ -20,7 +20,16 @@ from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded, Mask, channel_numbers, select_channels, unnamed_channels
 from dinocli.data.tiff_nodata import masked_pixels, nodata_of
 from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, page_of, page_size, pages_of, text_of
-from dinocli.data.tiff_samples import SEPARATE, page_samples, palette_colours, reserve_page, split_alpha, upright_page
+from dinocli.data.tiff_samples import (
+    SEPARATE,
+    UNASSOCIATED,
+    has_small_palette,
+    page_samples,
+    palette_colours,
+    reserve_page,
+    split_alpha,
+    upright_page,
+)
 from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.data.tiff_window import Box
 from dinocli.errors import DataError
@@ -47,6 +56,7 @@ class ForPil:
         dtype: dtype of the samples, for which PIL may have no mode; None if tifffile has none.
         masked: As `Decoded.masked`.
         bands: Number of samples of a grey page, which PIL has to decode all; 0 for other pages.
+        unread: As `Decoded.unread_channels`.
     """
 
     frames: tuple[int, ...]
@@ -57,6 +67,7 @@ class ForPil:
     colours: str = ""
     masked: Mask | None = None
     bands: int = 0
+    unread: int = 0
 
 
 def is_tiff(head: bytes) -> bool:
@@ -142,19 +153,19 @@ def _read_page(file: Any, first: Any, reading: TiffReading, allowance: Allowance
         reserve_page(first, len(planes), allowance, file_bytes, box)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
     palette = first.photometric == _PALETTE and first.colormap is not None
-    if palette and (first.bitspersample > 8 or box):
+    if palette and (first.bitspersample > 8 or box or has_small_palette(first)):
         colours = palette_colours(first, box)
         return upright_page(select_channels(colours, channels) if channels else colours, first)
     jpeg_window = box is not None and first.photometric == YCBCR and first.compression == _JPEG  # tifffile gives RGB
     if packed or (first.photometric in (_PALETTE, YCBCR) and not jpeg_window) or not (known or jpeg_window or channels):
-        return _for_pil(first, planes, box)
+        return _for_pil(first, planes, reading)
     try:
         if planes:
             return upright_page(np.concatenate([page_samples(plane, box) for plane in planes], axis=-1), first)
         samples = page_samples(first, box)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
-            return _for_pil(first, planes, box)
+            return _for_pil(first, planes, reading)
         raise
     if channels:
         return upright_page(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
@@ -213,10 +224,10 @@ def _needs_codec(error: Exception) -> bool:
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 
-def _for_pil(page: Any, planes: list[Any], box: Box | None) -> ForPil:
+def _for_pil(page: Any, planes: list[Any], reading: TiffReading) -> ForPil:
     common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, YCBCR)
     colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
-    if box:
+    if reading.box:
         raise DataError(f"no windows of {colours} can be read: save it as RGB" if colours else NEEDS_CODECS)
     if page.planarconfig == SEPARATE and page.samplesperpixel > 1 and page.bitspersample > 8:
         raise DataError(NEEDS_CODECS)  # PIL reads other values
@@ -224,6 +235,22 @@ def _for_pil(page: Any, planes: list[Any], box: Box | None) -> ForPil:
     if not all(isinstance(frame, int) for frame in frames):
         raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
     bands = page.samplesperpixel if page.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO) else 0
-    return ForPil(
-        frames, bool(planes), page.photometric == WHITE_IS_ZERO, nodata_of(page), page.dtype, colours, bands=bands
-    )
+    unread = _unread_bands(page, reading.channels)
+    negative = page.photometric == WHITE_IS_ZERO
+    return ForPil(frames, bool(planes), negative, nodata_of(page), page.dtype, colours, bands=bands, unread=unread)
+
+
+def _unread_bands(page: Any, channels: Channels) -> int:
+    """Return the number of bands behind RGB that PIL drops, such as near infrared.
+
+    Raises:
+        DataError: A channel is asked for that PIL drops, or whose values it changes; or there are several such bands.
+    """
+    kinds = [int(kind) for kind in page.extrasamples]
+    if page.photometric != RGB or not kinds or kinds == [UNASSOCIATED]:
+        return 0
+    if channels or page.bitspersample > 8:
+        raise DataError(NEEDS_CODECS)
+    if len(kinds) > 1:
+        raise DataError(unnamed_channels(page.samplesperpixel))
+    return int(kinds == [0])

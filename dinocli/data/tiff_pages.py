@@ -50,6 +50,8 @@ def page_of(file: Any, page: int) -> Any:
         if count == page:
             return candidate
         count += 1
+    if not count:
+        raise DataError("no image directory: the file is truncated or damaged")
     raise DataError(f"page {page} of a file with {count} (counted from 0)")
 
 

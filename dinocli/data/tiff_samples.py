@@ -13,7 +13,7 @@ from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, orientation, page
 from dinocli.data.tiff_window import Box, window_samples
 from dinocli.errors import DataError
 
-_ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples
+_ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 SEPARATE = 2
 """PlanarConfiguration of bands that are stored one after the other."""
 
@@ -64,10 +64,19 @@ def page_samples(page: Any, box: Box | None = None) -> Pixels:
 
 
 def palette_colours(page: Any, box: Box | None = None) -> Pixels:
-    """Return the RGB colours of a page with palette: 16 bits for 16-bit indices, else 8 bits."""
+    """Return the RGB colours of a page with palette: 16 bits for 16-bit indices, else 8 bits.
+
+    Some writers fill the 16-bit map with 8-bit values.
+    """
     index = page.asarray(maxworkers=1) if box is None else window_samples(page, box)[..., 0]
     colours: Pixels = np.ascontiguousarray(page.colormap.T)[index]
+    colours = colours * 257 if has_small_palette(page) else colours
     return colours if page.bitspersample > 8 else (colours >> 8).astype(np.uint8)
+
+
+def has_small_palette(page: Any) -> bool:
+    """Return whether the colours of a palette are 8-bit values, which would all be black in 16 bits."""
+    return bool(page.colormap is not None and 0 < page.colormap.max() < 256)
 
 
 def upright_page(pixels: Pixels, page: Any) -> Decoded:
@@ -80,7 +89,7 @@ def split_alpha(pixels: Pixels, page: Any) -> Decoded:
     """Split the samples of a page into grey or RGB, and alpha if ExtraSamples says so."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
     colours = 3 if page.photometric in (RGB, YCBCR) else 1
-    if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)):
+    if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (UNASSOCIATED,)):
         image = upright_page(pixels, page)
         colour, alpha = image.colour[..., :-1], image.colour[..., -1:]
         return Decoded(colour, image.original_size, alpha, extra[0] == _ASSOCIATED, image.nodata)

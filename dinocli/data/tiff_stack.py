@@ -5,6 +5,7 @@ file are the planes of one stack.
 """
 
 import math
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Channels
 from dinocli.data.channel_names import ome_names
 from dinocli.data.pixels import Pixels, channel_numbers
-from dinocli.data.tiff_pages import planes_of
+from dinocli.data.tiff_pages import pages_of, planes_of
 from dinocli.errors import DataError
 
 _PAGE_AXES, _UNNAMED_AXES = "YXS", "IQR"
@@ -58,6 +59,9 @@ def _page_indices(file: Any) -> NDArray[np.int64]:
     """Return the index of each page of the first series, (other axes, channels, z)."""
     series = file.series[0]
     lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _PAGE_AXES}
+    listed = math.prod(lengths.values())
+    if set(lengths) <= set(_UNNAMED_AXES) and len([*islice(pages_of(file), listed + 1)]) > listed:
+        raise DataError("its pages differ in size or type, so they are no stack: use --page N in place of --z")
     if len(lengths) == 1 and set(lengths) <= set(_UNNAMED_AXES):
         lengths = dict(zip("Z", lengths.values(), strict=True))
     needed = math.prod(lengths.values())

@@ -72,6 +72,18 @@ def test_rescale_slope_and_intercept_are_applied(tmp_path: Path, slope: float, i
     np.testing.assert_allclose(found[..., 0], pydicom_values(path), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_single_bits_are_black_and_white(tmp_path: Path, kind: str) -> None:
+    bits = noise(16, 24) > 127
+    path = write(tmp_path / "a.dcm", bits.astype(np.uint8), BitsAllocated=1, BitsStored=1, HighBit=0)
+    about = dcmread(path)
+    about.PixelData = np.packbits(bits, bitorder="little").tobytes()
+    about.PhotometricInterpretation = kind
+    about.save_as(path, enforce_file_format=True)
+    white = bits if kind == "MONOCHROME2" else ~bits
+    assert np.array_equal(read_native(path)[..., 0], white * 255)
+
+
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     pixels = np.array([[0, 100], [4000, 4095]], np.uint16)
     more: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}

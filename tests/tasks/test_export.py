@@ -421,7 +421,7 @@ def test_a_graph_with_other_features_is_refused(weights: str, monkeypatch: pytes
         *(pytest.param(kind, grey, marks=pytest.mark.slow) for kind in SLOW for grey in (False, True)),
     ],
 )
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:a colour image is read as grey")
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_the_snippet_of_the_card_gives_the_features_of_embed(
     weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, grey: bool
 ) -> None:
