@@ -32,6 +32,9 @@ _CHECKED_IMAGES = 16
 _FIRST_IMAGES = 64
 """Number of first images of a Python program or a stream that are compared; each is decoded once more."""
 
+_MAX_NOTES = 3
+"""Number of notes on them: all images of a stream may have the same fault."""
+
 
 def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> list[str]:
     """Return notes on images of a command that may not fit the stored preprocessing they are read with.
@@ -52,7 +55,7 @@ def check_stored(images: ImageList, preprocess: Preprocess, file: str = "") -> l
 
 
 class FirstImages:
-    """Check of the first images of a Python program or a stream, until one does not fit the stored preprocessing.
+    """Check of the first images of a Python program or a stream against the stored preprocessing.
 
     Args:
         preprocess: Stored preprocessing.
@@ -62,10 +65,10 @@ class FirstImages:
 
     def __init__(self, preprocess: Preprocess, file: str, warn: Callable[[str], None]) -> None:
         self._preprocess, self._file, self._warn = preprocess, file, warn
-        self._left = _FIRST_IMAGES
+        self._left, self._notes_left = _FIRST_IMAGES, _MAX_NOTES
 
     def check(self, images: Sequence[str | Path | Image.Image | Pixels]) -> None:
-        """Check the next paths, PIL images or arrays; after `_FIRST_IMAGES`, or the first notes, none."""
+        """Check the next paths, PIL images or arrays; none after `_FIRST_IMAGES` or `_MAX_NOTES` notes."""
         reading, images = SourceReading.of(self._preprocess), images[: self._left]
         samples = [
             sample_image(str(image), str(image), reading)
@@ -75,10 +78,11 @@ class FirstImages:
         ]
         readable = [sample for sample in samples if isinstance(sample, ImageSample)]
         way = f"make {self._file} again with it" if self._file else "in Python, change the `preprocess` of `load`"
-        notes = _notes(readable, self._preprocess, self._file, way)
+        notes = _notes(readable, self._preprocess, self._file, way)[: self._notes_left]
         for note in notes:
             self._warn(note)
-        self._left = 0 if notes else self._left - len(images)
+        self._notes_left -= len(notes)
+        self._left = self._left - len(images) if self._notes_left else 0
 
 
 def _notes(samples: Sequence[ImageSample], preprocess: Preprocess, file: str, way: str) -> list[str]:

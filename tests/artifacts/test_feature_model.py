@@ -114,7 +114,7 @@ def test_deep_arrays_are_read_in_the_range_of_the_documented_preprocess(weights:
 
 
 @pytest.mark.parametrize("kind", ["path", "array", "tensor", "picture"])
-def test_images_that_do_not_fit_the_stored_reading_are_logged_once(
+def test_images_that_do_not_fit_the_stored_reading_are_logged(
     weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """Twelve-bit images nearly black in the full range of 16 bits: the command line warns, so Python does."""
@@ -134,8 +134,9 @@ def test_images_that_do_not_fit_the_stored_reading_are_logged_once(
     name = str(image) if kind == "path" else "image 0"
     assert f"use less than a sixteenth of the full range, such as {name} (" in record.message
     assert record.message.endswith("in Python, change the `preprocess` of `load`")
-    model.embed([image])
-    assert len(caplog.records) == 1
+    for _ in range(5):
+        model.embed([image])
+    assert len(caplog.records) == 3, "all images of a program may have the same fault"
 
 
 def test_a_model_like_a_file_says_that_the_file_is_made_again(
