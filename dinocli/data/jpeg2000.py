@@ -39,14 +39,17 @@ def sample_bits(source: Source) -> list[SampleBits]:
 
 
 def native_samples(pixels: Pixels, bits: list[SampleBits]) -> Pixels:
-    """Return grey samples of more than 8 bits as they are in the file: PIL adds an offset and shifts them to 16 bits.
+    """Return the samples of a file from those of PIL, which are shifted to 8 bits, or to 16 and with an offset.
+
+    Grey of more than 8 bits is returned as it is in the file, fewer bits scaled to 0 to 255.
 
     Raises:
         DataError: Several channels of more than 8 bits, of which PIL keeps 8.
     """
     most = max(bits, default=SampleBits(8, signed=False))
     if most.bits <= 8:
-        return pixels
+        white = 256 - (1 << 8 - most.bits)
+        return pixels if white == 255 else np.rint(pixels.clip(0, white) * (255 / white)).astype(np.uint8)
     if len(bits) > 1 or pixels.dtype != np.uint16:
         raise DataError(
             f"JPEG 2000 of {len(bits)} channels of {most.bits} bits would lose bits: save it as TIFF or PNG"

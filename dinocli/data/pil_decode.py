@@ -61,8 +61,7 @@ def read_with_pil(
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
-        if image.format in ("JPEG", "MPO"):
-            _check_end(source)
+        check_end(image, source)
         bits = sample_bits(source) if image.format == "JPEG2000" else []
         read = from_pil(image, min_side)
         return replace(read, colour=native_samples(read.colour, bits)) if bits else read
@@ -96,9 +95,15 @@ def _orientation(image: Image.Image) -> int:
     return number if 1 <= number <= 8 else 1
 
 
-def _check_end(source: Source) -> None:
-    """Refuse a JPEG that ends in zeros without an end of image: an interrupted copy into a file of full size."""
-    if not any(read_tail(source, _ZEROS)) and not read_source(source).rstrip(b"\0").endswith(b"\xff\xd9"):
+def check_end(image: Image.Image, source: Source) -> None:
+    """Refuse a JPEG that ends in zeros without an end of image: an interrupted copy into a file of full size.
+
+    Raises:
+        DataError: It does; PIL would decode the missing part as grey.
+    """
+    if image.format not in ("JPEG", "MPO") or any(read_tail(source, _ZEROS)):
+        return
+    if not read_source(source).rstrip(b"\0").endswith(b"\xff\xd9"):
         raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
 
 

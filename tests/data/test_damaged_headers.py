@@ -46,6 +46,8 @@ def test_jpeg_2000_of_8_bits_is_read_and_deep_colour_is_refused(tmp_path: Path) 
     for pixels in (noise(40, 30), noise(40, 30, 3)):
         found = read_native(jpeg2000(tmp_path / "a.jp2", pixels, 8))
         assert np.array_equal(found, pixels if pixels.ndim == 3 else pixels[..., None])
+    few = read_native(jpeg2000(tmp_path / "few.jp2", noise(40, 30, top=15) + np.uint8(120), 4))
+    assert few.max() == 255, "white of 4 bits"
     with pytest.raises(DataError, match="3 channels of 12 bits would lose bits: save it as TIFF or PNG"):
         read_native(jpeg2000(tmp_path / "b.jp2", noise(40, 30, 3), 12))
 
