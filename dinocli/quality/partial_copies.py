@@ -28,7 +28,8 @@ in one position, such as solar cells (.92) and washers (.97), are alike in most 
 
 _GRID = 4
 _MIN_EQUAL = 3  # equal codes of a candidate pair
-_MAX_IMAGES = 8, 0.02  # a code of more images than this number and this fraction is that of a background
+_MAX_FRACTION = 0.02  # of the images may have a code; those of more are backgrounds
+_MAX_IMAGES = 8, 32  # limits of that number: of few images, and for the memory of the pairs of many
 _MIN_STD = 1e-3, 4e-3  # least standard deviation of a block with structure: for its correlation, for its code
 _BLOCKS = 8  # blocks per side that are correlated
 _MIN_BLOCKS = 54  # of 64 blocks with structure: a straight edge fits every other one
@@ -54,7 +55,8 @@ def equal_codes(codes_NT: NDArray[np.int64]) -> NDArray[np.intp]:
     shape = (count, len(known))
     table = sparse.csc_matrix((np.ones(codes_NT.size, np.int32), (row_NT, code_NT.ravel())), shape=shape)
     images = np.diff(table.indptr)
-    table = table[:, (images > 1) & (images <= max(_MAX_IMAGES[0], _MAX_IMAGES[1] * count)) & (known != NO_CODE)]
+    most = min(max(_MAX_FRACTION * count, _MAX_IMAGES[0]), _MAX_IMAGES[1])
+    table = table[:, (images > 1) & (images <= most) & (known != NO_CODE)]
     equal = sparse.triu(table @ table.T, 1).tocoo()
     order = np.lexsort((equal.col, equal.row, -equal.data))
     order = order[equal.data[order] >= _MIN_EQUAL]
