@@ -46,15 +46,6 @@ def read_start(source: Source, count: int) -> bytes:
         return file.read(count)
 
 
-def read_tail(source: Source, count: int) -> bytes:
-    """Return the last bytes of an image file, at most `count`."""
-    if isinstance(source, bytes):
-        return source[-count:]
-    with open(source, "rb") as file:
-        file.seek(-min(count, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        return file.read()
-
-
 def read_head(source: Source) -> tuple[bytes, int]:
     """Return the first bytes of a file and its size in bytes."""
     if isinstance(source, bytes):

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from dinocli.data.decode import page_count, read_native
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, without_pil_limit
-from dinocli.data.pil_decode import check_claims, check_end
+from dinocli.data.pil_decode import check_claims, check_content
 from dinocli.errors import DataError
 
 Labels = NDArray[np.int64]
@@ -97,7 +97,7 @@ def _read_with_pil(path: Path) -> Mask | None:
     try:
         with Allowance() as allowance, without_pil_limit(), Image.open(path, formats=decoders()) as opened:
             check_claims(opened, str(path), allowance, path.stat().st_size)
-            check_end(opened, str(path))
+            check_content(opened)
             file_format = str(opened.format)
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("P", "PA"):

@@ -7,14 +7,16 @@ as 8-bit; it rescales PGM files whose maximum is not 2^n - 1; its limit on large
 import re
 import sys
 from dataclasses import replace
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
-from dinocli.data.image_source import Source, decoder_input, read_source, read_tail
+from dinocli.data.image_source import Source, decoder_input, read_source
 from dinocli.data.jpeg2000 import native_samples, sample_bits
+from dinocli.data.jpeg_end import is_zero_filled
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
 from dinocli.errors import DataError
@@ -22,7 +24,6 @@ from dinocli.errors import DataError
 log_libtiff()
 
 RAW_CHANNELS_ADVICE = "save it as RGB, or read its raw samples, as --channels 0 or 0,1,2"
-_ZEROS = 64  # zero bytes at the end of a file that may be an interrupted copy
 _MAX_JPEG_SCANS = 200  # of a progressive JPEG; encoders write about 10
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _SAMPLE_BYTES = {"I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}  # by PIL mode; 1 in all others
@@ -61,7 +62,6 @@ def read_with_pil(
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
-        check_end(image, source)
         bits = sample_bits(source) if image.format == "JPEG2000" else []
         read = from_pil(image, min_side)
         return replace(read, colour=native_samples(read.colour, bits)) if bits else read
@@ -95,16 +95,21 @@ def _orientation(image: Image.Image) -> int:
     return number if 1 <= number <= 8 else 1
 
 
-def check_end(image: Image.Image, source: Source) -> None:
-    """Refuse a JPEG that ends in zeros without an end of image: an interrupted copy into a file of full size.
+def check_content(image: Image.Image) -> None:
+    """Refuse an open image that PIL would decode to wrong pixels without an error.
 
     Raises:
-        DataError: It does; PIL would decode the missing part as grey.
+        DataError: What is wrong.
     """
-    if image.format not in ("JPEG", "MPO") or any(read_tail(source, _ZEROS)):
+    file: IO[bytes] | None = getattr(image, "fp", None)
+    if file is None or file.closed:  # already decoded
         return
-    if not read_source(source).rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
+    place = file.tell()
+    try:
+        if image.format in ("JPEG", "MPO") and is_zero_filled(file):
+            raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
+    finally:
+        file.seek(place)
 
 
 def _check_scans(source: Source) -> None:
@@ -124,6 +129,7 @@ def _seek(image: Image.Image, page: int) -> None:
 
 def from_pil(image: Image.Image, min_side: int) -> Decoded:
     """Load an open image of at most 8 bits or one deep channel; a JPEG may be downscaled, as in `read_with_pil`."""
+    check_content(image)
     stored_size, scale = image.size, min_side / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
