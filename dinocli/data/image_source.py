@@ -38,14 +38,6 @@ def read_source(source: Source) -> bytes:
         return file.read()
 
 
-def read_start(source: Source, count: int) -> bytes:
-    """Return the first bytes of an image file, at most `count`."""
-    if isinstance(source, bytes):
-        return source[:count]
-    with open(source, "rb") as file:
-        return file.read(count)
-
-
 def read_head(source: Source) -> tuple[bytes, int]:
     """Return the first bytes of a file and its size in bytes."""
     if isinstance(source, bytes):

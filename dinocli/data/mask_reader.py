@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 from dinocli.data.decode import page_count, read_native
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, without_pil_limit
-from dinocli.data.pil_decode import check_claims, check_content
+from dinocli.data.pil_content import check_content
+from dinocli.data.pil_decode import check_claims
 from dinocli.errors import DataError
 
 Labels = NDArray[np.int64]

@@ -1,13 +1,11 @@
 """Decode the formats of PIL to colour and alpha in the native dtype.
 
 Traps, each tested: PIL's `convert` clips 16-bit grey to white and float to {0, 1}; PIL opens 16-bit colour PNG and TIFF
-as 8-bit; it rescales PGM files whose maximum is not 2^n - 1; its limit on large images only warns at first.
+as 8-bit; it rescales JPEG 2000, and PGM whose maximum is not 2^n - 1; its limit on large images only warns at first.
 """
 
 import re
 import sys
-from dataclasses import replace
-from typing import IO
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -15,10 +13,10 @@ from PIL import Image, ImageFile
 from dinocli.data.decoder_warnings import log_libtiff
 from dinocli.data.image_formats import decoders
 from dinocli.data.image_source import Source, decoder_input, read_source
-from dinocli.data.jpeg2000 import native_samples, sample_bits
-from dinocli.data.jpeg_end import is_zero_filled
+from dinocli.data.jpeg2000 import SampleDepth, stored_samples
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, apply_orientation
+from dinocli.data.pil_content import check_content, jpeg2000_depths
+from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, append_alpha, apply_orientation
 from dinocli.errors import DataError
 
 log_libtiff()
@@ -62,9 +60,7 @@ def read_with_pil(
         raw = _raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
-        bits = sample_bits(source) if image.format == "JPEG2000" else []
-        read = from_pil(image, min_side)
-        return replace(read, colour=native_samples(read.colour, bits)) if bits else read
+        return from_pil(image, min_side)
 
 
 def decoded(colour: Pixels, alpha: Pixels | None = None) -> Decoded:
@@ -95,23 +91,6 @@ def _orientation(image: Image.Image) -> int:
     return number if 1 <= number <= 8 else 1
 
 
-def check_content(image: Image.Image) -> None:
-    """Refuse an open image that PIL would decode to wrong pixels without an error.
-
-    Raises:
-        DataError: What is wrong.
-    """
-    file: IO[bytes] | None = getattr(image, "fp", None)
-    if file is None or file.closed:  # already decoded
-        return
-    place = file.tell()
-    try:
-        if image.format in ("JPEG", "MPO") and is_zero_filled(file):
-            raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
-    finally:
-        file.seek(place)
-
-
 def _check_scans(source: Source) -> None:
     """Refuse a JPEG of very many scans: a scan of a few bytes takes as long to decode as a whole image."""
     scans = read_source(source).count(b"\xff\xda")
@@ -130,6 +109,7 @@ def _seek(image: Image.Image, page: int) -> None:
 def from_pil(image: Image.Image, min_side: int) -> Decoded:
     """Load an open image of at most 8 bits or one deep channel; a JPEG may be downscaled, as in `read_with_pil`."""
     check_content(image)
+    depths = jpeg2000_depths(image)
     stored_size, scale = image.size, min_side / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
@@ -137,7 +117,7 @@ def from_pil(image: Image.Image, min_side: int) -> Decoded:
     _scale_key(image)
     image.load()
     orientation = _orientation(image)  # after loading: PIL itself rotates TIFF while loading, and drops the tag
-    colour, alpha = _split_alpha(image)
+    colour, alpha = _unshifted(*_split_alpha(image), depths)
     colour = np.ascontiguousarray(apply_orientation(colour, orientation))
     alpha = None if alpha is None else apply_orientation(alpha, orientation)
     upright_size = stored_size if orientation in TRANSPOSING_ORIENTATIONS else stored_size[::-1]
@@ -163,6 +143,14 @@ def _scale_key(image: Image.Image) -> None:
     key = image.info.get("transparency")
     if bits < 8 and isinstance(key, int):
         image.info["transparency"] = key * 255 // (2**bits - 1)
+
+
+def _unshifted(colour: Pixels, alpha: Pixels | None, depths: tuple[SampleDepth, ...]) -> tuple[Pixels, Pixels | None]:
+    """Undo the shift of JPEG 2000 samples; `depths` are those of its components, empty for other formats."""
+    if all(depth == SampleDepth(8, signed=False) for depth in depths):
+        return colour, alpha
+    samples, colours = stored_samples(append_alpha(colour, alpha), depths), colour.shape[-1]
+    return samples[..., :colours], None if alpha is None else samples[..., colours:]
 
 
 def _alpha_from_key(pixels: Pixels, transparent: object) -> Pixels | None:
