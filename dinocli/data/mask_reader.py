@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dinocli.data.decode import page_count, read_native
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, without_pil_limit
-from dinocli.data.pil_content import check_content
+from dinocli.data.pil_content import check_content, upright
 from dinocli.data.pil_decode import check_claims
 from dinocli.errors import DataError
 
@@ -100,7 +100,7 @@ def _read_with_pil(path: Path) -> Mask | None:
             check_claims(opened, str(path), allowance, path.stat().st_size)
             check_content(opened)
             file_format = str(opened.format)
-            image = ImageOps.exif_transpose(opened)
+            image = upright(opened)
             if image.mode in ("P", "PA"):
                 return Mask(_from_palette(image), "")
             if image.mode in ("LA", "RGBA") or (image.mode in ("L", "RGB") and "transparency" in image.info):

@@ -15,7 +15,7 @@ from dinocli.data.image_formats import decoders
 from dinocli.data.image_source import Source, decoder_input, read_source
 from dinocli.data.jpeg2000 import SampleDepth, stored_samples
 from dinocli.data.limits import Allowance
-from dinocli.data.pil_content import check_content, jpeg2000_depths
+from dinocli.data.pil_content import check_content, jpeg2000_depths, orientation_of
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, append_alpha, apply_orientation
 from dinocli.errors import DataError
 
@@ -81,16 +81,6 @@ def check_claims(image: Image.Image, source: Source, allowance: Allowance, file_
         _check_scans(source)
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 also for a tag of another type or value."""
-    value = image.getexif().get(274, 1)
-    try:
-        number = value[0] if isinstance(value, bytes) and len(value) == 1 else int(value)
-    except (TypeError, ValueError, ArithmeticError):  # text, or a fraction of zero
-        return 1
-    return number if 1 <= number <= 8 else 1
-
-
 def _check_scans(source: Source) -> None:
     """Refuse a JPEG of very many scans: a scan of a few bytes takes as long to decode as a whole image."""
     scans = read_source(source).count(b"\xff\xda")
@@ -116,7 +106,7 @@ def from_pil(image: Image.Image, min_side: int) -> Decoded:
     drafted = image.size != stored_size
     _scale_key(image)
     image.load()
-    orientation = _orientation(image)  # after loading: PIL itself rotates TIFF while loading, and drops the tag
+    orientation = orientation_of(image)  # after loading: PIL itself rotates TIFF while loading, and drops the tag
     colour, alpha = _unshifted(*_split_alpha(image), depths)
     colour = np.ascontiguousarray(apply_orientation(colour, orientation))
     alpha = None if alpha is None else apply_orientation(alpha, orientation)
@@ -213,7 +203,7 @@ def _decode_as(source: Source, page: int, raw: str) -> Pixels:
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw) for t in image.tile]
         image.load()
-        return apply_orientation(np.asarray(image), _orientation(image))
+        return apply_orientation(np.asarray(image), orientation_of(image))
 
 
 def _deep_pnm(source: Source) -> Pixels | None:

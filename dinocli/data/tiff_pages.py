@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dinocli.data.pixels import Pixels
+from dinocli.data.tag_values import valid_orientation
 from dinocli.errors import DataError
 
 WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
@@ -63,7 +64,7 @@ def page_size(page: Any) -> tuple[int, int]:
 def orientation(page: Any) -> int:
     """Return the Orientation tag, as `apply_orientation` takes it; 1 without one."""
     tag = page.tags.get(274)
-    return int(tag.value) if tag is not None else 1
+    return valid_orientation(tag.value if tag is not None else None)
 
 
 def text_of(page: Any, code: int) -> str:

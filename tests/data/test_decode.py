@@ -16,6 +16,7 @@ from dinocli.config.preprocess import PAGES
 from dinocli.data import decode, tiff
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
+from dinocli.data.mask_reader import read_mask
 from dinocli.data.pixels import Decoded, apply_orientation
 from dinocli.data.read import Reader
 from dinocli.data.tiff import ForPil
@@ -124,6 +125,49 @@ def test_orientation_of_a_16_bit_tiff_is_applied(tmp_path: Path, orientation: in
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tag)
     assert np.array_equal(read_native(tmp_path / "a.tif"), TURNS[orientation](pixels))
     assert image_size(tmp_path / "a.tif") == (4, 6)
+
+
+_BYTE, _ASCII, _SHORT, _RATIONAL, _UNDEFINED, _FLOAT = 1, 2, 3, 5, 7, 11  # types of tags
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "orientation"),
+    [
+        (_SHORT, b"\6\0\0\0", 6),
+        (_BYTE, b"\6\0\0\0", 6),
+        (_BYTE, b"\1\0\0\0", 1),
+        (_UNDEFINED, b"\10\0\0\0", 8),
+        (_ASCII, b"6\0\0\0", 6),
+        (_ASCII, b"x\0\0\0", 1),
+        (_FLOAT, struct.pack("<f", 3), 3),
+        (_FLOAT, struct.pack("<f", 5.5), 1),
+        (_FLOAT, struct.pack("<f", np.inf), 1),
+        (_RATIONAL, struct.pack("<III", 26, 6, 1), 6),
+        (_RATIONAL, struct.pack("<III", 26, 0, 0), 1),
+        (_SHORT, b"\11\0\0\0", 1),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_orientation_of_another_type_is_read_if_it_is_a_number(
+    tmp_path: Path, suffix: str, kind: int, value: bytes, orientation: int
+) -> None:
+    entry = struct.pack("<HHI", 274, kind, 2 if kind == _ASCII else 1) + value[:4]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + value[4:]
+    pixels = np.zeros((16, 32), np.uint8)
+    pixels[:8, :8], pixels[8:, :8] = 255, 120
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=exif, quality=100)
+    expected = apply_orientation(pixels[..., None], orientation)
+    read = read_native(tmp_path / f"a.{suffix}")
+    assert read.shape == expected.shape
+    assert np.abs(read.astype(int) - expected).max() < 12
+    assert read_mask(tmp_path / f"a.{suffix}").labels_HW.shape == expected.shape[:2]
+
+
+@pytest.mark.parametrize(("kind", "value", "orientation"), [("B", 6, 6), ("s", "6", 6), ("2I", (0, 0), 1), ("H", 9, 1)])
+def test_orientation_of_another_type_in_a_tiff(tmp_path: Path, kind: str, value: Any, orientation: int) -> None:
+    pixels = noise(4, 6)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, kind, 0 if kind == "s" else 1, value, True)])
+    assert np.array_equal(read_native(tmp_path / "a.tif"), apply_orientation(pixels[..., None], orientation))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "float16", "float32", "float64"])
