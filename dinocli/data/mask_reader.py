@@ -17,7 +17,7 @@ from PIL import Image
 from dinocli.data.decode import page_count, read_native
 from dinocli.data.image_formats import decoders
 from dinocli.data.limits import Allowance, without_pil_limit
-from dinocli.data.pil_content import check_content, upright
+from dinocli.data.pil_content import check_content, correct_header, upright
 from dinocli.data.pil_decode import check_claims
 from dinocli.errors import DataError
 
@@ -99,11 +99,12 @@ def _read_with_pil(path: Path) -> Mask | None:
         with Allowance() as allowance, without_pil_limit(), Image.open(path, formats=decoders()) as opened:
             check_claims(opened, str(path), allowance, path.stat().st_size)
             check_content(opened)
+            correct_header(opened)
             file_format = str(opened.format)
             image = upright(opened)
             if image.mode in ("P", "PA"):
                 return Mask(_from_palette(image), "")
-            if image.mode in ("LA", "RGBA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
+            if image.mode in ("LA", "RGBA") or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
                 return _from_alpha(image)
             if file_format not in LOSSY_FORMATS:
                 return None

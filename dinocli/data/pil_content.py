@@ -1,9 +1,9 @@
-"""Checks of the content of an image that PIL has opened and not decoded: PIL decodes some of it to wrong pixels."""
+"""Checks and corrections of an image that PIL has opened and not decoded: PIL decodes some of them to wrong pixels."""
 
 from collections.abc import Callable
 from typing import IO, TypeVar
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from dinocli.data.jpeg2000 import SampleDepth, check_depths, sample_depths
 from dinocli.data.jpeg_end import is_zero_filled
@@ -33,6 +33,35 @@ def check_content(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO") and _in_file(image, is_zero_filled):
         raise DataError("the file ends in zeros, without the end of the image: an interrupted copy")
     check_depths(jpeg2000_depths(image), image.mode)
+
+
+def correct_header(image: Image.Image) -> None:
+    """Correct what PIL has read from the header of an open image before it is decoded."""
+    if image.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = _decoded_key(image.info["transparency"], raw_mode(image))
+
+
+def _decoded_key(key: object, raw: str) -> object:
+    """Return the transparent grey or colour of a PNG with at most 8 bits as the decoded pixels have it.
+
+    PIL scales grey of 2 and 4 bits to 255, but not its key. Only the lower bits of a key count.
+    """
+    bits = {"L;2": 2, "L;4": 4, "L": 8, "RGB": 8}.get(raw, 0)
+    if not bits or isinstance(key, bytes):
+        return key
+    white = (1 << bits) - 1
+    if isinstance(key, tuple):
+        return tuple(value & white for value in key)
+    return (key & white) * 255 // white if isinstance(key, int) else key
+
+
+def raw_mode(image: Image.Image) -> str:
+    """Return PIL's raw mode of an open image: the byte layout in the file; empty if unknown."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return ""
+    args = image.tile[0].args
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
 
 
 def jpeg2000_depths(image: Image.Image) -> tuple[SampleDepth, ...]:

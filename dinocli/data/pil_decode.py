@@ -15,7 +15,7 @@ from dinocli.data.image_formats import decoders
 from dinocli.data.image_source import Source, decoder_input, read_source
 from dinocli.data.jpeg2000 import SampleDepth, stored_samples
 from dinocli.data.limits import Allowance
-from dinocli.data.pil_content import check_content, jpeg2000_depths, orientation_of
+from dinocli.data.pil_content import check_content, correct_header, jpeg2000_depths, orientation_of, raw_mode
 from dinocli.data.pixels import TRANSPOSING_ORIENTATIONS, Decoded, Pixels, append_alpha, apply_orientation
 from dinocli.errors import DataError
 
@@ -57,7 +57,7 @@ def read_with_pil(
             _seek(image, page)
             check_claims(image, source, allowance, file_bytes)  # a later frame can be larger than the first
         _decode_in_native_order(image)
-        raw = _raw_mode(image)
+        raw = raw_mode(image)
         if _loses_bits(image, raw):
             return _deep_colour(source, page, raw, image.info.get("transparency"))
         return from_pil(image, min_side)
@@ -74,7 +74,7 @@ def check_claims(image: Image.Image, source: Source, allowance: Allowance, file_
     Raises:
         DataError: With the number.
     """
-    sample_bytes = 2 if ";16" in _raw_mode(image) else _SAMPLE_BYTES.get(image.mode, 1)
+    sample_bytes = 2 if ";16" in raw_mode(image) else _SAMPLE_BYTES.get(image.mode, 1)
     nbytes = image.width * image.height * len(image.getbands()) * sample_bytes
     allowance.reserve(image.height, image.width, nbytes, file_bytes)
     if "progressive" in image.info:
@@ -99,12 +99,12 @@ def _seek(image: Image.Image, page: int) -> None:
 def from_pil(image: Image.Image, min_side: int) -> Decoded:
     """Load an open image of at most 8 bits or one deep channel; a JPEG may be downscaled, as in `read_with_pil`."""
     check_content(image)
+    correct_header(image)
     depths = jpeg2000_depths(image)
     stored_size, scale = image.size, min_side / min(image.size)
     if scale < 1:
         image.draft(None, (int(image.width * scale) + 1, int(image.height * scale) + 1))
     drafted = image.size != stored_size
-    _scale_key(image)
     image.load()
     orientation = orientation_of(image)  # after loading: PIL itself rotates TIFF while loading, and drops the tag
     colour, alpha = _unshifted(*_split_alpha(image), depths)
@@ -127,14 +127,6 @@ def _split_alpha(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     return pixels if pixels.ndim == 3 else pixels[..., None], None
 
 
-def _scale_key(image: Image.Image) -> None:
-    """Scale the transparent grey of a PNG of 1, 2 or 4 bits to 8 bits, as PIL scales its pixels."""
-    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(_raw_mode(image), 8) if image.format == "PNG" else 8
-    key = image.info.get("transparency")
-    if bits < 8 and isinstance(key, int):
-        image.info["transparency"] = key * 255 // (2**bits - 1)
-
-
 def _unshifted(colour: Pixels, alpha: Pixels | None, depths: tuple[SampleDepth, ...]) -> tuple[Pixels, Pixels | None]:
     """Undo the shift of JPEG 2000 samples; `depths` are those of its components, empty for other formats."""
     if all(depth == SampleDepth(8, signed=False) for depth in depths):
@@ -150,19 +142,10 @@ def _alpha_from_key(pixels: Pixels, transparent: object) -> Pixels | None:
     return np.where((pixels == transparent).all(axis=-1, keepdims=True), np.uint16(0), np.uint16(65535))
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """Return PIL's raw mode: the byte layout in the file; empty if unknown."""
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
-        return ""
-    args = image.tile[0].args
-    first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) else ""
-
-
 def _decode_in_native_order(image: Image.Image) -> None:
     """Correct the byte order of a big-endian TIFF: libtiff gives native samples, PIL 13 would swap some of them."""
     if isinstance(image, ImageFile.ImageFile) and image.tile and image.tile[0].codec_name == "libtiff":
-        raw = re.sub(r"(?<=;16|;32)B(?=[SF]$)", "N", _raw_mode(image))
+        raw = re.sub(r"(?<=;16|;32)B(?=[SF]$)", "N", raw_mode(image))
         image.tile = [t._replace(args=(raw, *t.args[1:])) if isinstance(t.args, tuple) else t for t in image.tile]
 
 
