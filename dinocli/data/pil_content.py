@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import IO, TypeVar
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImagePalette
+from PIL.TiffImagePlugin import TiffImageFile
 
 from dinocli.data.jpeg2000 import SampleDepth, check_depths, sample_depths
 from dinocli.data.jpeg_end import is_zero_filled
-from dinocli.data.tag_values import valid_orientation
+from dinocli.data.tag_values import is_8_bit_map, valid_orientation
 from dinocli.errors import DataError
 
 _T = TypeVar("_T")
-_ORIENTATION = 274  # tag
+_ORIENTATION, _COLOUR_MAP = 274, 320  # tags
 _TURN = Image.Transpose
 _TURNS = {
     2: _TURN.FLIP_LEFT_RIGHT,
@@ -39,6 +40,10 @@ def correct_header(image: Image.Image) -> None:
     """Correct what PIL has read from the header of an open image before it is decoded."""
     if image.format == "PNG" and "transparency" in image.info:
         image.info["transparency"] = _decoded_key(image.info["transparency"], raw_mode(image))
+    if isinstance(image, TiffImageFile) and image.mode in ("P", "PA") and _COLOUR_MAP in image.tag_v2:
+        colours = image.tag_v2[_COLOUR_MAP]
+        if is_8_bit_map(colours):
+            image.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
 def _decoded_key(key: object, raw: str) -> object:

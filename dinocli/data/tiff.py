@@ -23,7 +23,6 @@ from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, page_of, page_siz
 from dinocli.data.tiff_samples import (
     SEPARATE,
     UNASSOCIATED,
-    has_small_palette,
     page_samples,
     palette_colours,
     reserve_page,
@@ -153,7 +152,7 @@ def _read_page(file: Any, first: Any, reading: TiffReading, allowance: Allowance
         reserve_page(first, len(planes), allowance, file_bytes, box)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
     palette = first.photometric == _PALETTE and first.colormap is not None
-    if palette and (first.bitspersample > 8 or box or has_small_palette(first)):
+    if palette and (first.bitspersample > 8 or box):
         colours = palette_colours(first, box)
         return upright_page(select_channels(colours, channels) if channels else colours, first)
     jpeg_window = box is not None and first.photometric == YCBCR and first.compression == _JPEG  # tifffile gives RGB

@@ -8,6 +8,7 @@ import numpy as np
 
 from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pixels import Decoded, Pixels, apply_orientation, unnamed_channels
+from dinocli.data.tag_values import is_8_bit_map
 from dinocli.data.tiff_nodata import nodata_of
 from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, orientation, page_size
 from dinocli.data.tiff_window import Box, window_samples
@@ -70,13 +71,8 @@ def palette_colours(page: Any, box: Box | None = None) -> Pixels:
     """
     index = page.asarray(maxworkers=1) if box is None else window_samples(page, box)[..., 0]
     colours: Pixels = np.ascontiguousarray(page.colormap.T)[index]
-    colours = colours * 257 if has_small_palette(page) else colours
+    colours = colours * 257 if is_8_bit_map(page.colormap) else colours
     return colours if page.bitspersample > 8 else (colours >> 8).astype(np.uint8)
-
-
-def has_small_palette(page: Any) -> bool:
-    """Return whether the colours of a palette are 8-bit values, which would all be black in 16 bits."""
-    return bool(page.colormap is not None and 0 < page.colormap.max() < 256)
 
 
 def upright_page(pixels: Pixels, page: Any) -> Decoded:
