@@ -18,7 +18,8 @@ from dinocli.data.limits import Allowance, check_pixels
 from dinocli.data.pil_decode import RAW_CHANNELS_ADVICE, decoded, from_pil, read_with_pil
 from dinocli.data.pixels import Decoded, Pixels, append_alpha, select_channels
 from dinocli.data.raster_windows import split_window
-from dinocli.data.tiff import NEEDS_CODECS, ForPil, TiffReading, is_tiff, read_tiff, tiff_pages, tiff_size
+from dinocli.data.tiff import TiffReading, is_tiff, read_tiff, tiff_pages, tiff_size
+from dinocli.data.tiff_by_pil import NEEDS_CODECS, tagged_image
 from dinocli.errors import DataError
 
 
@@ -183,30 +184,7 @@ def _decode(path: str, page: int, channels: Channels, min_side: int, allowance: 
         if "decoder error" not in str(error):
             raise
         raise DataError(f"it is damaged, or {NEEDS_CODECS}") from None
-    if tags.bands and frames[0].samples != tags.bands:  # PIL decodes the first band alone
-        raise DataError(NEEDS_CODECS)
-    return _concatenated(frames, tags) if tags.planes else _select_channels(_as_tagged(frames[0], tags), channels)
-
-
-def _concatenated(frames: list[Decoded], tags: ForPil) -> Decoded:
-    """Concatenate single-channel frames along the channel axis."""
-    if any(frame.colour.shape != frames[0].colour.shape for frame in frames):
-        raise DataError("its pages differ in size or type")
-    colour = np.concatenate([frame.colour[..., :1] for frame in frames], axis=-1)
-    return _as_tagged(Decoded(colour, frames[0].original_size), tags)
-
-
-def _as_tagged(image: Decoded, tags: ForPil) -> Decoded:
-    """Apply the TIFF tags that tifffile has read to an image that PIL has decoded."""
-    colour = image.colour.astype(image.colour.dtype.newbyteorder("="), copy=False)
-    if tags.dtype is not None and tags.dtype.kind in "iu" and tags.dtype != colour.dtype:
-        if tags.dtype.itemsize == colour.dtype.itemsize and colour.dtype.kind in "iu":
-            colour = colour.view(tags.dtype)  # same bytes: PIL has no mode for int8 and uint32
-        elif tags.dtype == np.int16 and colour.dtype == np.int32:
-            colour = colour.astype(tags.dtype)
-    if tags.negative and colour.dtype == np.uint16:
-        colour = np.iinfo(np.uint16).max - colour
-    return replace(image, colour=colour, nodata=tags.nodata, masked=tags.masked, unread_channels=tags.unread)
+    return tagged_image(frames, tags, channels)
 
 
 def _select_channels(image: Decoded, channels: Channels) -> Decoded:

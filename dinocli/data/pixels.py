@@ -181,11 +181,16 @@ def select_channels(pixels: Pixels, channels: Channels, names: tuple[str, ...] =
         DataError: No such channel.
     """
     numbers = channel_numbers(channels, names)
-    missing = [number for number in numbers if number >= pixels.shape[-1]]
-    if missing:
-        raise DataError(f"channel {missing[0]} of an image with {pixels.shape[-1]} (counted from 0)")
+    check_channels(numbers, pixels.shape[-1])
     selected: Pixels = pixels[..., numbers]
     return selected
+
+
+def check_channels(numbers: list[int], count: int) -> None:
+    """Raise `DataError` for channel numbers that an image of `count` channels does not have."""
+    missing = [number for number in numbers if number >= count]
+    if missing:
+        raise DataError(f"channel {missing[0]} of an image with {count} (counted from 0)")
 
 
 def unnamed_channels(count: int) -> str:

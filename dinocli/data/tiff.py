@@ -17,12 +17,22 @@ from dinocli.config.preprocess import PAGES, Channels
 from dinocli.data.channel_names import gdal_names, ome_names
 from dinocli.data.image_source import Source, decoder_input
 from dinocli.data.limits import Allowance
-from dinocli.data.pixels import Decoded, Mask, channel_numbers, select_channels, unnamed_channels
-from dinocli.data.tiff_nodata import masked_pixels, nodata_of
-from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, page_of, page_size, pages_of, text_of
+from dinocli.data.pixels import Decoded, channel_numbers, select_channels, unnamed_channels
+from dinocli.data.tiff_by_pil import ForPil, for_pil
+from dinocli.data.tiff_nodata import masked_pixels
+from dinocli.data.tiff_pages import (
+    BLACK_IS_ZERO,
+    GDAL_METADATA,
+    PALETTE,
+    RGB,
+    WHITE_IS_ZERO,
+    YCBCR,
+    page_of,
+    page_size,
+    pages_of,
+    text_of,
+)
 from dinocli.data.tiff_samples import (
-    SEPARATE,
-    UNASSOCIATED,
     page_samples,
     palette_colours,
     reserve_page,
@@ -33,40 +43,9 @@ from dinocli.data.tiff_stack import projected, stack_pages, stack_shape
 from dinocli.data.tiff_window import Box
 from dinocli.errors import DataError
 
-_BLACK_IS_ZERO, _PALETTE = 1, 3  # PhotometricInterpretation
 _JPEG = 7  # Compression
-_GDAL_METADATA = 42112  # tag
 MAX_COUNTED_PAGES = 64
 """Pages after which counting stops."""
-
-NEEDS_CODECS = "this kind of TIFF needs imagecodecs: pip install 'dinocli[tiff]'"
-
-
-@dataclass(frozen=True)
-class ForPil:
-    """Tags of a page that PIL has to decode, because tifffile cannot.
-
-    Args:
-        frames: Index of each page as PIL counts, including thumbnails.
-        planes: Each page is one channel, in the selected order; else there is one page, whose channels are selected.
-        negative: WhiteIsZero. PIL inverts it for 8 bits but not for 16.
-        nodata: As `Decoded.nodata`.
-        colours: Name of an uncommon colour space; empty for common ones.
-        dtype: dtype of the samples, for which PIL may have no mode; None if tifffile has none.
-        masked: As `Decoded.masked`.
-        bands: Number of samples of a grey page, which PIL has to decode all; 0 for other pages.
-        unread: As `Decoded.unread_channels`.
-    """
-
-    frames: tuple[int, ...]
-    planes: bool
-    negative: bool
-    nodata: tuple[float, ...]
-    dtype: "np.dtype[Any] | None" = None
-    colours: str = ""
-    masked: Mask | None = None
-    bands: int = 0
-    unread: int = 0
 
 
 def is_tiff(head: bytes) -> bool:
@@ -143,31 +122,31 @@ def _read_page(file: Any, first: Any, reading: TiffReading, allowance: Allowance
     """Read a page as `read_tiff`, without its mask."""
     channels, box = reading.channels, reading.box
     reserve_page(first, 1, allowance, file_bytes, box)
-    known = first.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB)
-    single = first.samplesperpixel == 1 and first.photometric != _PALETTE
+    known = first.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+    single = first.samplesperpixel == 1 and first.photometric != PALETTE
     if channels == PAGES and not single:
         raise DataError("each page has several channels; select some, as --channels 0,1,2")
     planes = _planes(file, first, reading.page, channels) if channels and single else []
     if planes:
         reserve_page(first, len(planes), allowance, file_bytes, box)
     packed = 1 < first.bitspersample < 8 and first.samplesperpixel == 1
-    palette = first.photometric == _PALETTE and first.colormap is not None
+    palette = first.photometric == PALETTE and first.colormap is not None
     if palette and (first.bitspersample > 8 or box):
         colours = palette_colours(first, box)
         return upright_page(select_channels(colours, channels) if channels else colours, first)
     jpeg_window = box is not None and first.photometric == YCBCR and first.compression == _JPEG  # tifffile gives RGB
-    if packed or (first.photometric in (_PALETTE, YCBCR) and not jpeg_window) or not (known or jpeg_window or channels):
-        return _for_pil(first, planes, reading)
+    if packed or (first.photometric in (PALETTE, YCBCR) and not jpeg_window) or not (known or jpeg_window or channels):
+        return for_pil(first, planes, channels, box)
     try:
         if planes:
             return upright_page(np.concatenate([page_samples(plane, box) for plane in planes], axis=-1), first)
         samples = page_samples(first, box)
     except (ValueError, NotImplementedError, ImportError) as error:
         if _needs_codec(error):
-            return _for_pil(first, planes, reading)
+            return for_pil(first, planes, channels, box)
         raise
     if channels:
-        return upright_page(select_channels(samples, channels, gdal_names(text_of(first, _GDAL_METADATA))), first)
+        return upright_page(select_channels(samples, channels, gdal_names(text_of(first, GDAL_METADATA))), first)
     return split_alpha(samples, first)
 
 
@@ -221,35 +200,3 @@ def _plane_names(file: Any, channels: Channels) -> tuple[tuple[str, ...], int]:
 def _needs_codec(error: Exception) -> bool:
     """Return whether tifffile lacks a codec: it names imagecodecs, or imports a module of a later Python (zstd)."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
-
-
-def _for_pil(page: Any, planes: list[Any], reading: TiffReading) -> ForPil:
-    common = (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, YCBCR)
-    colours = "" if page.photometric in common else str(getattr(page.photometric, "name", page.photometric))
-    if reading.box:
-        raise DataError(f"no windows of {colours} can be read: save it as RGB" if colours else NEEDS_CODECS)
-    if page.planarconfig == SEPARATE and page.samplesperpixel > 1 and page.bitspersample > 8:
-        raise DataError(NEEDS_CODECS)  # PIL reads other values
-    frames = tuple(plane.index for plane in planes or [page])
-    if not all(isinstance(frame, int) for frame in frames):
-        raise DataError("the image behind the thumbnail cannot be decompressed here: pip install 'dinocli[tiff]'")
-    bands = page.samplesperpixel if page.photometric in (WHITE_IS_ZERO, _BLACK_IS_ZERO) else 0
-    unread = _unread_bands(page, reading.channels)
-    negative = page.photometric == WHITE_IS_ZERO
-    return ForPil(frames, bool(planes), negative, nodata_of(page), page.dtype, colours, bands=bands, unread=unread)
-
-
-def _unread_bands(page: Any, channels: Channels) -> int:
-    """Return the number of bands behind RGB that PIL drops, such as near infrared.
-
-    Raises:
-        DataError: A channel is asked for that PIL drops, or whose values it changes; or there are several such bands.
-    """
-    kinds = [int(kind) for kind in page.extrasamples]
-    if page.photometric != RGB or not kinds or kinds == [UNASSOCIATED]:
-        return 0
-    if channels or page.bitspersample > 8:
-        raise DataError(NEEDS_CODECS)
-    if len(kinds) > 1:
-        raise DataError(unnamed_channels(page.samplesperpixel))
-    return int(kinds == [0])

@@ -8,9 +8,8 @@ from itertools import islice
 from typing import Any
 
 from dinocli.data.pixels import Mask, Pixels, apply_orientation
-from dinocli.data.tiff_pages import MASK, REDUCED, RGB, WHITE_IS_ZERO, orientation, page_size, text_of
+from dinocli.data.tiff_pages import BLACK_IS_ZERO, MASK, REDUCED, RGB, WHITE_IS_ZERO, orientation, page_size, text_of
 
-_BLACK_IS_ZERO = 1  # PhotometricInterpretation
 _GDAL_NODATA = 42113  # tag
 _MAX_NODATA_VALUES = 16  # GDAL writes one value, other tools one per band
 _MAX_MASK_DISTANCE = 16  # pages after an image among which its mask is searched: overviews come first
@@ -18,7 +17,7 @@ _MAX_MASK_DISTANCE = 16  # pages after an image among which its mask is searched
 
 def nodata_of(page: Any) -> tuple[float, ...]:
     """Return the values of GDAL_NODATA as they are after decoding: inverted if WhiteIsZero, scaled if below 8 bits."""
-    if page.photometric not in (WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB):
+    if page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         return ()  # a palette index
     bits, integer = page.bitspersample, page.sampleformat == 1
     values = []

@@ -15,8 +15,11 @@ from dinocli.data.pixels import Pixels
 from dinocli.data.tag_values import valid_orientation
 from dinocli.errors import DataError
 
-WHITE_IS_ZERO, RGB, YCBCR = 0, 2, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 """Values of PhotometricInterpretation."""
+
+GDAL_METADATA = 42112
+"""Tag."""
 
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType."""

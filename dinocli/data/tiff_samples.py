@@ -14,7 +14,9 @@ from dinocli.data.tiff_pages import RGB, WHITE_IS_ZERO, YCBCR, orientation, page
 from dinocli.data.tiff_window import Box, window_samples
 from dinocli.errors import DataError
 
-_ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
+ASSOCIATED, UNASSOCIATED = 1, 2
+"""Values of ExtraSamples: alpha that the colour is multiplied by, and alpha that it is not."""
+
 SEPARATE = 2
 """PlanarConfiguration of bands that are stored one after the other."""
 
@@ -85,10 +87,10 @@ def split_alpha(pixels: Pixels, page: Any) -> Decoded:
     """Split the samples of a page into grey or RGB, and alpha if ExtraSamples says so."""
     count, extra = pixels.shape[-1], tuple(int(kind) for kind in page.extrasamples)
     colours = 3 if page.photometric in (RGB, YCBCR) else 1
-    if count == colours + 1 and extra[:1] in ((_ASSOCIATED,), (UNASSOCIATED,)):
+    if count == colours + 1 and extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,)):
         image = upright_page(pixels, page)
         colour, alpha = image.colour[..., :-1], image.colour[..., -1:]
-        return Decoded(colour, image.original_size, alpha, extra[0] == _ASSOCIATED, image.nodata)
+        return Decoded(colour, image.original_size, alpha, extra[0] == ASSOCIATED, image.nodata)
     if count in (1, 3):
         return upright_page(pixels, page)
     if count == 4 and colours == 3:  # RGB and a sample that is not alpha, such as near infrared

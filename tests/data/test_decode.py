@@ -19,7 +19,7 @@ from dinocli.data.limits import Allowance
 from dinocli.data.mask_reader import read_mask
 from dinocli.data.pixels import Decoded, apply_orientation
 from dinocli.data.read import Reader
-from dinocli.data.tiff import ForPil
+from dinocli.data.tiff_by_pil import ForPil
 from dinocli.errors import DataError
 from tests.data.files import Array, deep_png, gdal_tiff, noise, packed_tiff, save, settings, tiff_12_bit
 
