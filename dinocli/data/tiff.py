@@ -65,13 +65,14 @@ def tiff_pages(source: Source, channels: Channels, z: str) -> tuple[int, int]:
     Pages that are read as channels or along z are not counted.
     """
     with tifffile.TiffFile(decoder_input(source)) as file:
+        page_of(file, 0)  # there is one
         if z or (channels != PAGES and any(isinstance(channel, str) for channel in channels)):
             rest, _, depth = stack_shape(file)
             return rest * (1 if z else depth), 0
         if channels:
             return 1, 0
         areas = [math.prod(page_size(page)) for page in islice(pages_of(file), MAX_COUNTED_PAGES)]
-        return len(areas), int(np.argmax(areas)) if areas else 0
+        return len(areas), int(np.argmax(areas))
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def read_tiff(source: Source, reading: TiffReading, allowance: Allowance, file_b
         DataError: No such page or channel, channels have to be selected, or more pixels than the file can hold.
     """
     with tifffile.TiffFile(decoder_input(source)) as file:
+        first = page_of(file, 0 if reading.z else reading.page)
         if reading.z:
             return _read_stack(file, reading, allowance, file_bytes)
-        first = page_of(file, reading.page)
         image = _read_page(file, first, reading, allowance, file_bytes)
         masked = masked_pixels(file, first, partial(page_samples, box=reading.box))
         return image if masked is None else replace(image, masked=masked)

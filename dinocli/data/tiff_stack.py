@@ -5,7 +5,6 @@ file are the planes of one stack.
 """
 
 import math
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from dinocli.config.preprocess import Channels
 from dinocli.data.channel_names import ome_names
 from dinocli.data.pixels import Pixels, channel_numbers
-from dinocli.data.tiff_pages import pages_of, planes_of
+from dinocli.data.tiff_pages import MASK, REDUCED, planes_of
 from dinocli.errors import DataError
 
 _PAGE_AXES, _UNNAMED_AXES = "YXS", "IQR"
@@ -30,7 +29,7 @@ def stack_pages(file: Any, z: str, channels: Channels, page: int) -> list[list[A
         page: Index along all other axes, from 0.
 
     Raises:
-        DataError: No such plane, channel or page, or planes in other files.
+        DataError: No such plane, channel or page, planes in other files, or images outside of the stack.
     """
     indices = _page_indices(file)
     names = ome_names(file.pages.first.description)[0]
@@ -59,9 +58,10 @@ def _page_indices(file: Any) -> NDArray[np.int64]:
     """Return the index of each page of the first series, (other axes, channels, z)."""
     series = file.series[0]
     lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _PAGE_AXES}
-    listed = math.prod(lengths.values())
-    if set(lengths) <= set(_UNNAMED_AXES) and len([*islice(pages_of(file), listed + 1)]) > listed:
-        raise DataError("its pages differ in size or type, so they are no stack: use --page N in place of --z")
+    if any(not other.keyframe.subfiletype & (REDUCED | MASK) for other in file.series[1:]):
+        named = not set(lengths) <= set(_UNNAMED_AXES)
+        reason = "it holds several stacks" if named else "its pages differ in size or type, so they are no stack"
+        raise DataError(f"{reason}: use --page N in place of --z")
     if len(lengths) == 1 and set(lengths) <= set(_UNNAMED_AXES):
         lengths = dict(zip("Z", lengths.values(), strict=True))
     needed = math.prod(lengths.values())

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from dinocli.config.preprocess import parse_z
+from dinocli.data.decode import page_count, read_native
 from dinocli.data.read import Reader
 from dinocli.errors import DataError, UsageError
 from tests.data.files import noise, settings
@@ -81,6 +82,54 @@ def test_missing_planes_raise_a_one_line_error(
 ) -> None:
     with pytest.raises(DataError, match=words):
         _read(ome, z, channels, page)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ({"axes": "ZYX"}, {"axes": "ZYX"}, "it holds several stacks"),
+        ({"axes": "ZYX"}, {"axes": "CYX"}, "it holds several stacks"),
+        (None, None, "its pages differ in size or type, so they are no stack"),
+    ],
+)
+@pytest.mark.parametrize("ome", [False, True])
+def test_images_outside_of_the_stack_are_not_dropped(
+    tmp_path: Path, first: dict[str, str] | None, second: dict[str, str] | None, reason: str, *, ome: bool
+) -> None:
+    planes = noise(4, 20, 30), noise(2, 40, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=ome and first is not None) as file:
+        for pixels, axes in zip(planes, (first, second), strict=True):
+            file.write(pixels, photometric="minisblack", metadata=axes)
+    for z in ("max", "1"):
+        with pytest.raises(DataError, match=f"{reason}: use --page N in place of --z"):
+            _read(str(tmp_path / "a.tif"), z, (0,))
+    assert np.array_equal(read_native(tmp_path / "a.tif", page=5)[..., 0], planes[1][1])
+
+
+def test_an_overview_is_not_outside_of_the_stack(tmp_path: Path) -> None:
+    planes = noise(4, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(planes, photometric="minisblack", metadata={"axes": "ZYX"})
+        file.write(planes[0, ::2, ::2].copy(), photometric="minisblack", subfiletype=1)
+    assert np.array_equal(_read(str(tmp_path / "a.tif"), "max", (0,))[0] % 256, planes.max(axis=0))
+
+
+def test_a_thumbnail_is_not_taken_for_the_stack(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(noise(5, 6), photometric="minisblack", subfiletype=1, metadata=None)
+        file.write(noise(20, 30), photometric="minisblack", metadata=None)
+    with pytest.raises(DataError, match="use --page N in place of --z"):
+        _read(str(tmp_path / "a.tif"), "max", (0,))
+
+
+def test_a_stack_without_a_directory_is_called_damaged(tmp_path: Path) -> None:
+    """As in a file that is cut short, whose directory was at its end."""
+    (tmp_path / "a.tif").write_bytes(b"II*\0\0\0\1\0" + bytes(50))
+    with pytest.raises(DataError, match="no image directory: the file is truncated or damaged"):
+        _read(str(tmp_path / "a.tif"), "max")
+    for z in ("", "max"):
+        with pytest.raises(DataError, match="no image directory: the file is truncated or damaged"):
+            page_count(tmp_path / "a.tif", z=z)
 
 
 def test_z_is_a_projection_or_a_plane() -> None:
