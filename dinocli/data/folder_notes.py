@@ -45,7 +45,7 @@ def alpha_notes(samples: Sequence[ImageSample], *, ignored: bool) -> list[str]:
 
 
 def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
-    """Note channels that are not read, such as near infrared, and arrays read as (c, h, w)."""
+    """Note channels that are not read, such as near infrared, arrays read as (c, h, w), and negatives."""
     notes = []
     several = [image for image in samples if image.unread_channels]
     if several:
@@ -56,6 +56,9 @@ def channel_notes(samples: Sequence[ImageSample]) -> list[str]:
     first = sum(image.channels_first for image in samples)
     if first:
         notes.append(f"{first} of {len(samples)} arrays are read as (channels, height, width), by their shape")
+    negative = sum(image.not_inverted for image in samples)
+    if negative:
+        notes.append(f"{negative} of {len(samples)} files say that 0 is white, and are read as stored: 0 stays dark")
     return notes
 
 

@@ -73,6 +73,7 @@ class ImageSample:
         largest_page: Index of the page with the most pixels.
         unread_channels: Number of channels that are not read.
         channels_first: The file is an array (c, h, w), judged by its shape.
+        not_inverted: As `Decoded.not_inverted`.
         absent_nodata: Values of `--nodata` that no pixel has.
         window: Level and width of the display window in the file, or None.
     """
@@ -92,6 +93,7 @@ class ImageSample:
     unread_channels: int
     window: tuple[float, float] | None
     channels_first: bool
+    not_inverted: bool
     absent_nodata: tuple[float, ...]
     channel_ranges: tuple[tuple[float, float], ...]
     channel_values: tuple[NDArray[np.float64], ...]
@@ -152,6 +154,7 @@ def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int,
         unread_channels=image.unread_channels,
         window=image.window,
         channels_first=image.channels_first,
+        not_inverted=image.not_inverted,
         absent_nodata=tuple(value for value in nodata if untagged.nodata_mask((value,)) is None),
         channel_ranges=tuple((float(v.min()), float(v.max())) if v.size else (0.0, 0.0) for v in by_channel),
         channel_values=tuple(v[:: 1 + v.size * len(by_channel) // _MAX_VALUES].astype(np.float64) for v in by_channel),

@@ -47,6 +47,7 @@ class Decoded:
         window: Level and width of the display window in the file; None without one.
         outside: (h, w, 1), pixels outside the region of interest; None without a region.
         channels_first: The file holds (c, h, w), judged by its shape.
+        not_inverted: A TIFF with WhiteIsZero whose signed or float values are as stored: their white is not defined.
         masked: (h, w, 1), pixels that a mask in the file hides; None without one.
     """
 
@@ -60,6 +61,7 @@ class Decoded:
     outside: Mask | None = None
     masked: Mask | None = None
     channels_first: bool = False
+    not_inverted: bool = False
 
     @property
     def samples(self) -> int:

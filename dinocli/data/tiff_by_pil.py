@@ -130,4 +130,5 @@ def _with_tags(image: Decoded, tags: ForPil) -> Decoded:
             colour = colour.astype(tags.dtype)
     if tags.negative and colour.dtype == np.uint16:
         colour = np.iinfo(np.uint16).max - colour
-    return replace(image, colour=colour, nodata=tags.nodata, masked=tags.masked)
+    not_inverted = tags.negative and colour.dtype.kind != "u"
+    return replace(image, colour=colour, nodata=tags.nodata, masked=tags.masked, not_inverted=not_inverted)

@@ -42,6 +42,8 @@ def reserve_page(page: Any, planes: int, allowance: Allowance, file_bytes: int, 
 def page_samples(page: Any, box: Box | None = None) -> Pixels:
     """Decode a page to (h, w, samples), native byte order, BlackIsZero, fewer than 8 bits scaled to 0 to 255.
 
+    Signed and float values are not inverted: their white is not defined.
+
     With a box (left, top, width, height), only that window is read.
     """
     axes: str = page.axes
@@ -80,7 +82,9 @@ def palette_colours(page: Any, box: Box | None = None) -> Pixels:
 def upright_page(pixels: Pixels, page: Any) -> Decoded:
     """Turn pixels (h, w, channels) as the orientation tag of a page says; its nodata values come along."""
     upright = apply_orientation(pixels, orientation(page))
-    return Decoded(upright, (upright.shape[0], upright.shape[1]), nodata=nodata_of(page))
+    not_inverted = page.photometric == WHITE_IS_ZERO and pixels.dtype.kind != "u"
+    size = upright.shape[0], upright.shape[1]
+    return Decoded(upright, size, nodata=nodata_of(page), not_inverted=not_inverted)
 
 
 def split_alpha(pixels: Pixels, page: Any) -> Decoded:
@@ -90,7 +94,7 @@ def split_alpha(pixels: Pixels, page: Any) -> Decoded:
     if count == colours + 1 and extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,)):
         image = upright_page(pixels, page)
         colour, alpha = image.colour[..., :-1], image.colour[..., -1:]
-        return Decoded(colour, image.original_size, alpha, extra[0] == ASSOCIATED, image.nodata)
+        return replace(image, colour=colour, alpha=alpha, premultiplied=extra[0] == ASSOCIATED)
     if count in (1, 3):
         return upright_page(pixels, page)
     if count == 4 and colours == 3:  # RGB and a sample that is not alpha, such as near infrared

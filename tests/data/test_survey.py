@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dinocli.data.decode import read_native
 from dinocli.data.image_sample import SourceReading
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
@@ -238,6 +239,17 @@ def test_unread_channels_are_noted(tmp_path: Path) -> None:
     (warning,) = survey_of(tmp_path).warnings
     assert warning == "2 of 2 files have 4 channels; 0,1,2 are read (--channels 0,1,2,3 reads all)"
     assert survey_of(tmp_path, channels=(0, 1, 2)).warnings == []
+
+
+@pytest.mark.parametrize(("dtype", "noted"), [("uint8", False), ("uint16", False), ("int16", True), ("float32", True)])
+def test_values_without_a_white_are_not_inverted(tmp_path: Path, dtype: str, *, noted: bool) -> None:
+    """WhiteIsZero: unsigned values are inverted, others are kept, and a note says so."""
+    pixels = noise(8, 8, dtype="uint8").astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    notes = [text for text in survey_of(tmp_path).warnings if "0 is white" in text]
+    assert notes == ["1 of 1 files say that 0 is white, and are read as stored: 0 stays dark"] * noted
+    expected = pixels if noted else np.iinfo(dtype).max - pixels
+    assert np.array_equal(read_native(tmp_path / "a.tif")[..., 0], expected)
 
 
 def test_colour_is_recognised_under_a_data_alpha(tmp_path: Path) -> None:

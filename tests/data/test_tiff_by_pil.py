@@ -134,3 +134,12 @@ def test_unread_band_of_lzw_is_noted(tmp_path: Path) -> None:
     assert np.array_equal(read_native(tmp_path / "a.tif"), pixels[..., :3])
     (warning,) = survey(find_images([str(tmp_path)]), "auto").warnings
     assert warning == "1 of 1 files have 4 channels; 0,1,2 are read (--channels 0,1,2,3 reads all)"
+
+
+def test_float_values_of_which_0_is_white_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).random((20, 30), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite", compression="zlib")
+    _by_pil(monkeypatch)
+    found = _decoded(tmp_path / "a.tif")
+    assert found.not_inverted
+    assert np.array_equal(found.colour[..., 0], pixels)
