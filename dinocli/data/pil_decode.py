@@ -74,7 +74,7 @@ def check_claims(image: Image.Image, source: Source, allowance: Allowance, file_
     Raises:
         DataError: With the number.
     """
-    sample_bytes = 2 if ";16" in raw_mode(image) else _SAMPLE_BYTES.get(image.mode, 1)
+    sample_bytes = 2 if _has_16_bits(raw_mode(image)) else _SAMPLE_BYTES.get(image.mode, 1)
     nbytes = image.width * image.height * len(image.getbands()) * sample_bytes
     allowance.reserve(image.height, image.width, nbytes, file_bytes)
     if "progressive" in image.info:
@@ -150,8 +150,13 @@ def _decode_in_native_order(image: Image.Image) -> None:
 
 
 def _loses_bits(image: Image.Image, raw: str) -> bool:
-    """Return whether PIL keeps 8 of 16 bits of a sample; BGR;16 is 16 bits of a pixel."""
-    return ";16" in raw and raw != "BGR;16" and image.mode not in _DEEP_MODES
+    """Return whether PIL keeps 8 of 16 bits of a sample."""
+    return _has_16_bits(raw) and image.mode not in _DEEP_MODES
+
+
+def _has_16_bits(raw: str) -> bool:
+    """Return whether samples have 16 bits by PIL's raw mode; BGR;16 of BMP has 16 bits per pixel."""
+    return ";16" in raw and raw != "BGR;16"
 
 
 def _deep_colour(source: Source, page: int, raw: str, transparent: object) -> Decoded:

@@ -568,6 +568,35 @@ def test_file_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
         read_native(tmp_path / "a.bmp")
 
 
+_RGB565, _RGB555 = (0xF800, 0x07E0, 0x001F), (0x7C00, 0x03E0, 0x001F)
+
+
+@pytest.mark.parametrize(("masks", "named"), [(_RGB565, True), (_RGB555, True), (_RGB555, False)])
+def test_bmp_of_16_bits_per_pixel_is_read(tmp_path: Path, masks: tuple[int, ...], *, named: bool) -> None:
+    values = noise(5, 6, dtype="uint16", top=sum(masks))
+    bitfields = struct.pack("<III", *masks) if named else b""
+    header = struct.pack("<IiiHHIIiiII", 40, 6, -5, 1, 16, 3 if named else 0, 60, 0, 0, 0, 0)
+    start = 14 + len(header) + len(bitfields)
+    content = b"BM" + struct.pack("<IHHI", start + 60, 0, 0, start) + header + bitfields + values.tobytes()
+    (tmp_path / "a.bmp").write_bytes(content)
+    shares = np.stack([(values & mask) / mask for mask in masks], axis=-1)
+    read = read_native(tmp_path / "a.bmp")
+    assert read.dtype == np.uint8
+    assert np.abs(read - shares * 255).max() <= 1
+
+
+def test_a_bmp_of_16_bits_per_pixel_needs_the_memory_of_8_bit_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Allowance, "reserve", lambda _, height, width, nbytes, file_bytes: asked.append(nbytes))
+    start, masks = 66, struct.pack("<III", *_RGB565)
+    header = struct.pack("<IiiHHIIiiII", 40, 6, -5, 1, 16, 3, 60, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", start + 60, 0, 0, start) + header + masks + bytes(60))
+    read_native(tmp_path / "a.bmp")
+    assert set(asked) == {5 * 6 * 3}
+
+
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".jp2", ".avif", ".webp"])
 def test_every_listed_format_is_decoded(tmp_path: Path, suffix: str) -> None:
     shape = (24, 32, 3)
