@@ -9,12 +9,14 @@ import numpy as np
 
 from dinocli.artifacts.detector_folder import Detector
 from dinocli.artifacts.run_folder import RunFolder
+from dinocli.data.file_copies import same_files
 from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import thread_count
 from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import region_box
 from dinocli.data.sources import find_images
 from dinocli.data.tiling import parse_tiling
+from dinocli.errors import counted
 from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly import Anomaly, FittedAnomaly
 from dinocli.segmentation.feature_choice import fit_features, name_of
@@ -147,10 +149,21 @@ class FreshMaps:
             for note in images.notes:
                 self._reporter.line(f"--reference {options.reference}: {note}")
             copies = ReferenceCopies(images, self.images, options.reference, self._reporter)
-        count = min(options.sample, len(images))
-        rows = sorted(np.random.default_rng(options.seed).choice(len(images), count, replace=False).tolist())
+        distinct = [row for row in range(len(images)) if copies or row not in self._copies]
+        count = min(options.sample, len(distinct))
+        chosen = np.random.default_rng(options.seed).choice(len(distinct), count, replace=False)
+        rows = sorted(distinct[place] for place in chosen.tolist())
         threads = thread_count(self.context.data.workers)
         return Sample(images, rows, self._extraction, options.seed, threads, self._reporter, copies)
+
+    @cached_property
+    def _copies(self) -> dict[int, int]:
+        """The first of equal files by the row of each other one: copies are no evidence that a defect is common."""
+        found = {other: rows[0] for rows in same_files(list(self.images.paths())) for other in rows[1:]}
+        if found:
+            number = counted(len(found), "image")
+            self._reporter.line(f"exact copies of others: {number}, which count once, and get the masks of the others")
+        return found
 
     def _chosen(self) -> tuple[Method, MethodUsed]:
         """Return the method of the options, for `auto` the one that suits the sample, and its record before the fit."""
@@ -198,5 +211,7 @@ class FreshMaps:
         """Return the maps of an image; distances of the anomaly method's sample are known from the fit."""
         if self._sample.copies:
             picture = replace(picture, image=self._sample.copies.tested_number(picture))
+        elif not self._detector and isinstance(fitted, FittedAnomaly):
+            picture = replace(picture, image=self._copies.get(picture.image, picture.image))
         known = fitted.apply_known(picture.image) if isinstance(fitted, FittedAnomaly) else None
         return fitted.apply(extractor.grid(picture)) if known is None else known

@@ -111,7 +111,7 @@ def test_more_images_are_used_where_there_is_a_choice_to_make(
     folder = tmp_path / "images"
     shutil.copytree(many, folder)
     for number in range(2):
-        shutil.copy(many / f"{number:02}.png", folder / f"again{number}.png")
+        Image.open(many / f"{number:02}.png").rotate(180).save(folder / f"again{number}.png")
     counted: list[int] = []
 
     def found(_: object, maps: Sequence[object], images: Sequence[object]) -> Sensitivity:

@@ -313,6 +313,24 @@ def test_a_group_with_an_unreadable_or_blank_image_is_not_known_to_be_good(done:
     )
 
 
+def test_exact_copies_get_the_masks_of_the_first_and_are_no_evidence(done: Path, tmp_path: Path) -> None:
+    """Nine copies of one defect are one defect; before, copies had distances of chance to each other."""
+    shutil.copytree(done / "in", tmp_path / "in")
+    for number in range(9):
+        shutil.copy(tmp_path / "in" / "part0" / "4.png", tmp_path / "in" / "part0" / f"copy{number}.png")
+    heard = Ears()
+    segment(_options(tmp_path, "out", inputs=(str(tmp_path / "in"),), **NET), heard)
+    assert any("exact copies of others: 9 images" in line for line in heard.lines)
+    masks = {Path(name).name: data for name, data in _masks(tmp_path / "out").items()}
+    assert all(masks[f"copy{number}.png"] == masks["4.png"] for number in range(9))
+    assert read_mask(tmp_path / "out" / "masks" / "part0" / "4.png").labels_HW.any()
+    shutil.rmtree(tmp_path / "in" / "part1")
+    for number in range(0, 16, 2):
+        (tmp_path / "in" / "part0" / f"{number}.png").unlink()
+    with pytest.raises(DataError, match="one image has no others to be compared with"):
+        segment(_options(tmp_path, "equal", inputs=(str(tmp_path / "in"),), **NET))
+
+
 def test_a_blank_image_is_not_good(done: Path, tmp_path: Path) -> None:
     Image.new("L", (96, 96), 110).save(tmp_path / "a.png")
     options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "a.png"),))
