@@ -149,7 +149,8 @@ class FreshMaps:
             for note in images.notes:
                 self._reporter.line(f"--reference {options.reference}: {note}")
             copies = ReferenceCopies(images, self.images, options.reference, self._reporter)
-        distinct = [row for row in range(len(images)) if copies or row not in self._copies]
+        repeated = {} if copies or self._detector else self._copies
+        distinct = [row for row in range(len(images)) if row not in repeated]
         count = min(options.sample, len(distinct))
         chosen = np.random.default_rng(options.seed).choice(len(distinct), count, replace=False)
         rows = sorted(distinct[place] for place in chosen.tolist())

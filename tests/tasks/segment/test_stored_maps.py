@@ -321,6 +321,9 @@ def test_exact_copies_get_the_masks_of_the_first_and_are_no_evidence(done: Path,
     heard = Ears()
     segment(_options(tmp_path, "out", inputs=(str(tmp_path / "in"),), **NET), heard)
     assert any("exact copies of others: 9 images" in line for line in heard.lines)
+    judged = Ears()
+    segment(_options(tmp_path, "judged", inputs=(str(tmp_path / "in"),), detector=str(done / "det")), judged)
+    assert not any("exact copies" in line for line in judged.lines), "a detector compares no images with each other"
     masks = {Path(name).name: data for name, data in _masks(tmp_path / "out").items()}
     assert all(masks[f"copy{number}.png"] == masks["4.png"] for number in range(9))
     assert read_mask(tmp_path / "out" / "masks" / "part0" / "4.png").labels_HW.any()
