@@ -8,7 +8,7 @@ from typing import Any
 
 from dinocli.data.decode import image_size
 from dinocli.data.region_of_interest import Box
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import DataError, UsageError, counted
 from dinocli.files import write_atomic
 from dinocli.progress import ProgressReporter
 
@@ -62,7 +62,7 @@ def write_image_coco(
         except DataError as error:
             bad.append(f"{name}: {error}")
     if bad:
-        reporter.warn(f"{len(bad)} images are not in {path}: {bad[0]}")
+        reporter.warn(f"{counted(len(bad), 'image')} left out of the COCO file, since they cannot be read: {bad[0]}")
     image_ids = {name: image_id for image_id, name in enumerate(sizes, start=1)}
     category_ids = {name: category_id for category_id, name in enumerate(sorted({tag.category for tag in tags}), 1)}
     images = [

@@ -148,6 +148,8 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     folded = [column_name(cell) for cell in header]
     named = next((name for name in PATH_COLUMNS if name in folded), None)
     columns = [cell for cell in header if cell]
+    if len(rows) == 1 and named is not None and len(columns) > 1:
+        raise DataError(f"{path} has a header and no rows")
     if len(rows) < 2 or named is None or len(columns) < 2:
         found = f"; its first line is {shown_cell(','.join(header))}" if header else ""
         raise DataError(f"{path} needs a header with `path` and at least one label column{found}")

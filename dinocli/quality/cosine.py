@@ -56,3 +56,9 @@ def similarity_blocks(queries_QD: NDArray[T], gallery_ND: NDArray[T]) -> Iterato
     for first in range(0, len(queries_QD), rows):
         index_R = np.arange(first, min(first + rows, len(queries_QD)))
         yield index_R, queries_QD[index_R] @ gallery_ND.T
+
+
+def pair_cosine(features_ND: NDArray[np.floating], first: int, second: int) -> float:
+    """Return the cosine of two rows; 0 if one is zero."""
+    first_D, second_D = unit_rows(np.asarray(features_ND[[first, second]]))
+    return float(first_D @ second_D)

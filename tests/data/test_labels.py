@@ -182,7 +182,7 @@ def test_short_rows_are_accepted_and_long_ones_noted(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "needs a header"),
-        ("path,defect\n", "needs a header"),
+        ("path,defect\n", "has a header and no rows"),
         ("shot;defect\na/1.png;crack\n", "needs a header with `path` .*; its first line is 'shot,defect'"),
         ("path\na/1.png\n", "at least one label column"),
         (

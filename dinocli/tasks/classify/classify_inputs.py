@@ -121,8 +121,8 @@ def _joined(specs: Sequence[str], names: Sequence[str], reporter: ProgressReport
             merged = joined.setdefault(column, [""] * len(names))
             for row, value in enumerate(values):
                 if value and merged[row] and merged[row] != value:
-                    both = f"{value!r} there and {merged[row]!r} here"
-                    raise DataError(f"{spec} contradicts another table: {names[row]} is {both}; keep one")
+                    both = f"{value!r} here and {merged[row]!r} there"
+                    raise DataError(f"{spec} contradicts an earlier table: {names[row]} is {both}; keep one")
                 merged[row] = merged[row] or value
     return joined
 

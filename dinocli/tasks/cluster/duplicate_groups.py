@@ -3,6 +3,7 @@
 Shapes: P pairs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
 from dinocli.data.file_copies import same_files
-from dinocli.errors import DataError
+from dinocli.errors import DataError, counted
 from dinocli.progress import ProgressReporter
 from dinocli.quality.aligned_similarity import aligned_similarity
 from dinocli.quality.copy_threshold import CLEAR, MUTUAL, CopyThreshold, copy_threshold
+from dinocli.quality.cosine import pair_cosine
 from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates, outlying_pairs
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
@@ -26,6 +28,7 @@ ALL_PAIRS_ROWS = 50_000
 """With more images, only those in the same group are compared: the time grows with the square of their number."""
 
 _BULK_ROWS = 2000
+_MIN_EQUAL_COSINE = 0.99  # features of equal files; rare ones of an image in its own bank differ by less
 _MIN_MUTUAL_COSINE = 0.9  # mutual nearest neighbours from this cosine are candidates even if every image has a copy
 
 
@@ -77,6 +80,13 @@ def find_same(
     root, boxes = members.root, members.boxes
     copies = same_files([str(root / name) for name in members.names]) if root and boxes is None else []
     exact = [SamePair(group[0], other, 1.0, True) for group in copies for other in group[1:]]
+    if changed := _changed(members, exact):
+        first = changed[0]
+        names = f"{members.names[first.first]} and {members.names[first.second]}"
+        reporter.warn(
+            f"{counted(len(changed), 'pair')} of equal files, such as {names}, with different features: images were "
+            "replaced since they were embedded; embed the folder again"
+        )
     is_copy_N = np.zeros(len(members), bool)
     is_copy_N[[pair.second for pair in exact]] = True
     bulk = _bulk(members, np.flatnonzero(~is_copy_N), seed) if threshold == AUTO_DUPLICATES else None
@@ -100,6 +110,12 @@ def find_same(
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
     groups = duplicate_groups(pairs, len(members), lambda row: _keep_order(members, row))
     return Same(pairs, None if near is None else len(near), len(exact), groups, threshold, reason)
+
+
+def _changed(members: FeatureFile, exact: Sequence[SamePair]) -> list[SamePair]:
+    """Return the pairs of equal files whose features differ by more than rounding."""
+    cosine = (pair_cosine(members.pooled_ND, pair.first, pair.second) for pair in exact)
+    return [pair for pair, value in zip(exact, cosine, strict=True) if value < _MIN_EQUAL_COSINE]
 
 
 def _keep_order(members: FeatureFile, row: int) -> tuple[int, int, str]:

@@ -12,7 +12,7 @@ from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.quality.aligned_similarity import structure
 from dinocli.quality.copy_threshold import UNRELATED_QUANTILE
-from dinocli.quality.cosine import unit_rows
+from dinocli.quality.cosine import pair_cosine
 from dinocli.quality.duplicates import SamePair
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
@@ -65,7 +65,7 @@ def covered_copies(
     similarity = dict(zip(pairs, compared(members, pairs, block_similarity), strict=True))
     usual = _neighbour_similarities(members, rows, [pair for pair in pairs if similarity[pair] >= MIN_SIMILARITY])
     copies = [pair for pair, near in usual.items() if not near or np.median(near) <= MAX_USUAL]
-    return [SamePair(*pair, _cosine(members, pair), likeness=float(similarity[pair])) for pair in copies]
+    return [SamePair(*pair, pair_cosine(members.pooled_ND, *pair), likeness=float(similarity[pair])) for pair in copies]
 
 
 def _neighbour_similarities(
@@ -81,8 +81,3 @@ def _neighbour_similarities(
     others = {pair: [(row, other) for row in pair for other in neighbours[row] if other not in pair] for pair in pairs}
     similarity = iter(compared(members, [one for listed in others.values() for one in listed], block_similarity))
     return {pair: [float(next(similarity)) for _ in listed] for pair, listed in others.items()}
-
-
-def _cosine(members: FeatureFile, pair: Pair) -> float:
-    first_D, second_D = unit_rows(np.asarray(members.pooled_ND[list(pair)]))
-    return float(first_D @ second_D)

@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dinocli.artifacts.run_folder import RunFolder
 from dinocli.engine.loop import LATE
 from dinocli.engine.next_steps import next_steps
+from dinocli.models.backbone import Backbone
 from dinocli.models.frozen_teacher import licence_of
 from dinocli.models.timm_folder import save_backbone
 from dinocli.models.weights_info import WeightsInfo
@@ -67,6 +70,12 @@ class TrainResult:
         }
 
 
+def _differ(adapted: Backbone, start: Backbone) -> bool:
+    """Return whether a tensor differs: step 0 has the weights of the start, and often other batch-norm statistics."""
+    pairs = zip(adapted.state_dict().values(), start.state_dict().values(), strict=True)
+    return any(not torch.equal(one.cpu(), other.cpu()) for one, other in pairs)
+
+
 def report(
     context: TrainContext, plan: TrainPlan, trained: Trained, selection: Selection, folder: RunFolder
 ) -> TrainResult:
@@ -78,7 +87,8 @@ def report(
         save_backbone(folder.backbone, selection.adapted, _adapted_info(context, selection), context.preprocess)
     else:
         save_backbone(folder.backbone, context.backbone, context.info, context.preprocess)
-        if trained.result.best and selection.best_step and not trained.result.stop_reason:
+        changed = selection.best_step or _differ(selection.adapted, context.backbone)
+        if trained.result.best and changed and not trained.result.stop_reason:
             save_backbone(folder.adapted, selection.adapted, _adapted_info(context, selection), context.preprocess)
     advice = next_steps(
         selection.verdict,
@@ -89,6 +99,8 @@ def report(
         labelled=bool(selection.labelled),
         minutes=context.options.minutes if plan.cut or trained.result.early_end == LATE else 0.0,
     )
+    if folder.adapted.is_dir() and not selection.best_step:
+        advice.append(f"If labels say that adapted batch-norm statistics alone are better: --weights {folder.adapted}.")
     if not context.info.pretrained and folder.adapted.is_dir():
         advice.insert(
             0, f"The kept weights are random, as the start was. The trained ones: --weights {folder.adapted}."

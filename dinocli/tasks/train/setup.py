@@ -99,6 +99,12 @@ def setup(
         reporter.warn(f"distinct images: {distinct}, too few to train on and to evaluate; collect some hundreds")
     facts = facts_of(len(store), backbone, info, world, distinct)
     reporter.stage("choosing precision and kernels")
+    settled = resolve(requested, facts)
+    precision = build_precision(settled, backbone, device, world)
+    if device.type == "cpu" and settled.run.precision == "auto":
+        reporter.line(
+            f"precision {precision.name}, the faster one here; --set run.precision=fp32 repeats a run exactly"
+        )
     context = TrainContext(
         options=options,
         reporter=reporter,
@@ -112,7 +118,7 @@ def setup(
         own_weights=start_preprocess is not None,
         store=store,
         count=len(store),
-        precision=build_precision(resolve(requested, facts), backbone, device, world),
+        precision=precision,
         distinct=distinct,
         recipe=requested,
         labels=_usable(labels, images, store, reporter),

@@ -146,8 +146,11 @@ def test_suggestions_are_a_table_to_fill_in_and_give_back(folder: Path) -> None:
     both = classify(options(folder, labels=(str(folder / "few.csv"), filled), force=True))
     assert sum(one.labelled for one in both.classes) == 102
     table(folder / "more.csv", path=names(1), label=["spot"])
-    with pytest.raises(DataError, match="contradicts another table"):
+    with pytest.raises(DataError, match=r"contradicts an earlier table: .* is 'spot' here and 'crack' there"):
         classify(options(folder, labels=(str(folder / "few.csv"), filled), force=True))
+    (folder / "empty.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match="has a header and no rows"):
+        classify(options(folder, labels=(str(folder / "empty.csv"),), force=True))
 
 
 def test_a_saved_classifier_gives_the_same_on_other_features(folder: Path) -> None:

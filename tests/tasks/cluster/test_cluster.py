@@ -228,6 +228,16 @@ def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -
     assert "nearest neighbours usually have a cosine of" in outcome.duplicate_reason
 
 
+def test_equal_files_with_different_features_were_replaced(tmp_path: Path) -> None:
+    feats = make_set(tmp_path)
+    for name in ("05.png", "06.png"):
+        shutil.copy(tmp_path / "images" / "bright" / "04.png", tmp_path / "images" / "bright" / name)
+    heard = Ears()
+    cluster(ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), k=2, report="none"), heard)
+    (warning,) = [text for text in heard.warnings if "embed the folder again" in text]
+    assert warning.startswith("2 pairs of equal files, such as ./bright/04.png and ./bright/05.png")
+
+
 def covered_set(folder: Path, *, alike: bool) -> Path:
     """Write twenty scenes, or noisy images of one part, and of the first a copy with a black bar and other features."""
     (folder / "images").mkdir(parents=True)
