@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli import __version__
-from dinocli.artifacts.run_folder import RunFolder, latest_run
+from dinocli.artifacts.run_folder import EXPORT_ADVICE, RunFolder, latest_run
 from dinocli.config.preprocess import Preprocess
 from dinocli.files import user_path
 from dinocli.models.backbone import Backbone
@@ -54,7 +54,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: s
         WeightsError: There are no weights, or they cannot be read.
     """
     if not weights:
-        weights = str(latest_run("name a run, weights or a detector, or run `dinocli pretrain` first").path)
+        weights = str(latest_run(EXPORT_ADVICE).path)
         reporter.line(f"weights of {weights}")
     backbone, info, stored = load_backbone(weights, model, pool=pool)
     reporter.line(info.describe())

@@ -130,7 +130,7 @@ class FeatureModel:
         """Yield batches of images of equal size, at most `size` each, with the indices of the images."""
         numbered = enumerate(images)
         while batch := list(islice(numbered, size)):
-            self._first_images.check([_array(image) for _, image in batch])
+            self._first_images.check(_array(image) for _, image in batch)
             canvases = [self._canvas(place, image, box) for place, image in batch]
             for members, inputs_BCHW in inputs_by_size(canvases, self.preprocess, self.device):
                 yield [batch[member][0] for member in members], inputs_BCHW

@@ -168,6 +168,10 @@ def mark_latest(folder: RunFolder) -> None:
     write_atomic(RUNS / "latest", f"{folder.path.resolve()}\n")
 
 
+EXPORT_ADVICE = "name a run, weights or a detector, or run `dinocli pretrain` first"
+"""What the user of `export` can do without a run."""
+
+
 def latest_run(advice: str = "name IMAGES and --weights, or run `dinocli pretrain` first") -> RunFolder:
     """Return the run that `runs/latest` names: the newest finished one.
 

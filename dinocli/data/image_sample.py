@@ -114,10 +114,8 @@ def sample_image(path: str, name: str, reading: SourceReading) -> ImageSample | 
         with Allowance() as allowance:
             page, channels, z = reading.page, reading.channels, reading.z
             image = decode(path, page=page, channels=channels, min_side=sys.maxsize, allowance=allowance, z=z)
-            region = region_of(reading.roi, image.original_size)
-            image = image if region is None else image.crop(*region)
             pages, largest_page = page_count(path, channels=channels, z=z) if not page else (1, 0)
-            return _sample_of(image, name, reading.nodata, pages, largest_page)
+            return _sample_of(image, name, reading, pages, largest_page)
     except DataError as error:
         return str(error)
 
@@ -126,13 +124,14 @@ def sample_in_memory(image: Image.Image | Pixels, name: str, reading: SourceRead
     """Sample a PIL image or an array, as `sample_image` samples its file."""
     try:
         decoded = decode_in_memory(image, channels=reading.channels, min_side=sys.maxsize)
-        region = region_of(reading.roi, decoded.original_size)
-        return _sample_of(decoded if region is None else decoded.crop(*region), name, reading.nodata, 1, 0)
+        return _sample_of(decoded, name, reading)
     except DataError as error:
         return str(error)
 
 
-def _sample_of(image: Decoded, name: str, nodata: tuple[float, ...], pages: int, largest_page: int) -> ImageSample:
+def _sample_of(whole: Decoded, name: str, reading: SourceReading, pages: int = 1, largest_page: int = 0) -> ImageSample:
+    region, nodata = region_of(reading.roi, whole.original_size), reading.nodata
+    image = whole if region is None else whole.crop(*region)
     alpha, untagged = _alpha_kind(image.alpha), replace(image, nodata=(), outside=None, masked=None)
     valid = _valid_values(image, nodata, use_alpha=alpha == "mask")
     if not valid.size:

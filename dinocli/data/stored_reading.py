@@ -1,6 +1,7 @@
 """Checks whether images fit a stored preprocessing: of weights, a feature file or a detector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -67,9 +68,9 @@ class FirstImages:
         self._preprocess, self._file, self._warn = preprocess, file, warn
         self._left, self._notes_left = _FIRST_IMAGES, _MAX_NOTES
 
-    def check(self, images: Sequence[str | Path | Image.Image | Pixels]) -> None:
+    def check(self, images: Iterable[str | Path | Image.Image | Pixels]) -> None:
         """Check the next paths, PIL images or arrays; none after `_FIRST_IMAGES` or `_MAX_NOTES` notes."""
-        reading, images = SourceReading.of(self._preprocess), images[: self._left]
+        reading, images = SourceReading.of(self._preprocess), list(islice(images, self._left))
         samples = [
             sample_image(str(image), str(image), reading)
             if isinstance(image, str | Path)

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, TiffImagePlugin
 
-from dinocli.data import decode, tiff
+from dinocli.data import decode
 from dinocli.data.decode import read_native
 from dinocli.data.limits import Allowance
 from dinocli.errors import DataError
@@ -153,14 +153,6 @@ def test_pages_of_several_sizes_are_no_stack(tmp_path: Path) -> None:
     with Allowance() as allowance, pytest.raises(DataError, match="no stack: use --page N in place of --z"):
         decode.decode(tmp_path / "a.tif", page=0, channels=(), min_side=99, allowance=allowance, z="max")
     assert read_native(tmp_path / "a.tif", page=1).shape == (30, 40, 1)
-
-
-@pytest.fixture
-def no_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def page_samples(*_: object) -> Array:
-        raise ValueError("requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tiff, "page_samples", page_samples)
 
 
 @pytest.mark.usefixtures("no_codecs")

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from dinocli.config.preprocess import PAGES
-from dinocli.data import decode, tiff
+from dinocli.data import decode
 from dinocli.data.decode import image_size, page_count, read_native
 from dinocli.data.limits import Allowance
 from dinocli.data.mask_reader import read_mask
@@ -420,16 +420,6 @@ def test_lzw_tiff_is_read_without_imagecodecs(tmp_path: Path, dtype: str) -> Non
     read = read_native(tmp_path / "a.tif")
     assert read.dtype == pixels.dtype
     assert np.array_equal(read[..., 0], pixels)
-
-
-@pytest.fixture
-def no_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make tifffile lack the codec of every file, as it lacks that of LZW without imagecodecs."""
-
-    def page_samples(*_: object) -> Array:
-        raise ValueError("requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tiff, "page_samples", page_samples)
 
 
 @pytest.mark.usefixtures("no_codecs")

@@ -8,13 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinocli.data import tiff
 from dinocli.data.decode import decode, read_native
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import Decoded
 from dinocli.data.sources import find_images
 from dinocli.data.survey import survey
 from dinocli.errors import DataError
+from tests.data.conftest import without_codecs
 from tests.data.files import Array, noise
 
 _NEEDED = r"needs imagecodecs: pip install 'dinocli\[tiff\]'"
@@ -36,15 +36,6 @@ def _write(path: Path, extra: tuple[str, ...], dtype: str = "uint8", *, planar: 
     return pixels
 
 
-def _by_pil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make tifffile lack the codec of every file, as it lacks that of LZW without imagecodecs."""
-
-    def page_samples(*_: object) -> Array:
-        raise ValueError("requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tiff, "page_samples", page_samples)
-
-
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize(
     ("extra", "unread", "off"), [((), 0, 0), (("unspecified",), 1, 0), (("unassalpha",), 0, 0), (("assocalpha",), 0, 1)]
@@ -54,7 +45,7 @@ def test_pil_gives_the_colours_of_tifffile(
 ) -> None:
     _write(tmp_path / "a.tif", extra, planar=planar)
     expected = _decoded(tmp_path / "a.tif")
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     found = _decoded(tmp_path / "a.tif")
     assert found.unread_channels == expected.unread_channels == unread
     assert (found.alpha is None) == (expected.alpha is None)
@@ -67,7 +58,7 @@ def test_pil_gives_raw_samples_or_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: tuple[str, ...], *, planar: bool
 ) -> None:
     pixels = _write(tmp_path / "a.tif", extra, planar=planar)
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(2, 0)), pixels[..., [2, 0]])
     if extra == ("unassalpha",):
         assert np.array_equal(read_native(tmp_path / "a.tif", channels=(3, 1)), pixels[..., [3, 1]])
@@ -87,7 +78,7 @@ def test_colours_that_pil_divides_by_alpha_are_no_raw_samples(
 ) -> None:
     pixels = _write(tmp_path / "a.tif", ("assocalpha",))
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=channels), pixels[..., channels])
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     with pytest.raises(DataError, match=_NEEDED):
         read_native(tmp_path / "a.tif", channels=channels)
 
@@ -98,14 +89,14 @@ def test_16_bit_samples_that_pil_does_not_decode_need_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: tuple[str, ...], channels: tuple[int, ...]
 ) -> None:
     _write(tmp_path / "a.tif", extra, "uint16")
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     with pytest.raises(DataError, match=_NEEDED):
         read_native(tmp_path / "a.tif", channels=channels)
 
 
 def test_16_bit_alpha_is_decoded_by_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = _write(tmp_path / "a.tif", ("unassalpha",), "uint16")
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0, 1, 2, 3)), pixels)
 
 
@@ -114,7 +105,7 @@ def test_raw_samples_of_cmyk_are_not_those_of_rgb(tmp_path: Path, monkeypatch: p
     pixels = noise(20, 30, 4, dtype=dtype)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="separated", compression="zlib")
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=(0,))[..., 0], pixels[..., 0])
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     with pytest.raises(DataError, match=_NEEDED):
         read_native(tmp_path / "a.tif", channels=(0,))
 
@@ -124,7 +115,7 @@ def test_band_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     items = (f'<Item sample="{n}" role="description">{name}</Item>' for n, name in enumerate(names))
     tag = (42112, "s", 0, f"<GDALMetadata>{''.join(items)}</GDALMetadata>", True)
     pixels = _write(tmp_path / "a.tif", ("unassalpha",), extratags=[tag])
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     assert np.array_equal(read_native(tmp_path / "a.tif", channels=("nir", "green")), pixels[..., [3, 1]])
 
 
@@ -139,7 +130,7 @@ def test_unread_band_of_lzw_is_noted(tmp_path: Path) -> None:
 def test_float_values_of_which_0_is_white_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).random((20, 30), np.float32)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite", compression="zlib")
-    _by_pil(monkeypatch)
+    without_codecs(monkeypatch)
     found = _decoded(tmp_path / "a.tif")
     assert found.not_inverted
     assert np.array_equal(found.colour[..., 0], pixels)

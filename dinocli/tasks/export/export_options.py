@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.artifacts.mask_folder import is_detector
-from dinocli.artifacts.run_folder import latest_run
+from dinocli.artifacts.run_folder import EXPORT_ADVICE, latest_run
 from dinocli.errors import UsageError
 from dinocli.output_paths import check_free
 from dinocli.tasks.inputs import accept_paths
@@ -70,7 +70,7 @@ class ExportOptions:
             raise UsageError(f"{path} holds {min(others)}, which no export wrote; choose another --out")
         check_free([path, self.card], force=self.force)
         if not (self.weights or self.classifier or self.like):
-            latest_run("name a run, weights or a detector, or run `dinocli pretrain` first")
+            latest_run(EXPORT_ADVICE)
 
     @property
     def card(self) -> Path:
