@@ -143,7 +143,7 @@ class Reader:
     def _decoded(self, path: str, min_side: int, allowance: Allowance) -> Decoded:
         p = self.preprocess
         image = decode(path, page=p.page, channels=p.channels, min_side=min_side, allowance=allowance, z=p.z)
-        if p.canvas_channels == 1 and image.colour.shape[-1] == 3 and not is_grey(image.colour):
+        if p.canvas_channels == 1 and image.colour.shape[-1] == 3 and not is_grey(image.without_alpha(p.alpha)):
             warnings.warn("a colour image is read as grey", ColourLost, stacklevel=2)
         return image
 

@@ -64,8 +64,11 @@ def test_images_whose_colour_is_lost_are_counted_and_named(tmp_path: Path) -> No
     for name, channels in (("a", 1), ("b", 3), ("c", 3)):
         save(tmp_path / f"{name}.png", noise(20, 20, channels))
     save(tmp_path / "d.png", np.repeat(noise(20, 20)[..., None], 3, -1))
+    hidden = np.dstack([np.repeat(noise(20, 20)[..., None], 3, -1), np.full((20, 20), 255, np.uint8)])
+    hidden[:10, :, 0], hidden[:10, :, 3] = 250, 0
+    Image.fromarray(hidden).save(tmp_path / "e.png")  # its colour is transparent
     with DecoderWarnings() as heard:
-        for name in "abbcd":
+        for name in "abbcde":
             reader.whole(str(tmp_path / f"{name}.png"))
     (line,) = heard.summaries()
     assert line.startswith(f"2 files with colour, such as {tmp_path / 'b.png'}, read as grey")
