@@ -28,6 +28,9 @@ CPU, where freed memory is kept: 1.2 to 1.45; estimated on a GPU."""
 USABLE_SHARE = 0.85
 """Share of the free memory that a run may use."""
 
+BATCHES_IN_MEMORY = 3
+"""Batches of decoded images at the same time: one in use, one queued and one in progress (`Loader.steps`)."""
+
 MAX_BYTES_PER_PIXEL = 32 << 10
 """Upper bound of the memory of a step per pixel of its views. Measured: 1.1 kB for an EfficientNet-Lite0, 0.5 kB for a
 ViT-Ti; 34 values per token, width and block (Korthikanti et al. 2022) give 30 kB for a ViT-g."""
@@ -80,30 +83,43 @@ class StepMemory:
         fixed: Memory of gradients and optimizer state, independent of the batch size.
         per_image: Memory of the activations and views of an image.
         usable: Memory that tensors may take on the device.
+        canvas: Memory of a decoded image in a batch.
     """
 
     fixed: float
     per_image: float
     usable: float
+    canvas: float = 0.0
 
-    def bytes_for(self, images: int) -> int:
-        """Return the memory of a step with a number of images at once."""
-        return int(self.fixed + images * self.per_image)
+    def bytes_for(self, images: int, slices: int = 1) -> int:
+        """Return the memory of a step.
 
-    def fits(self, parts: int) -> int:
+        Args:
+            images: Number of images at once: those of one slice.
+            slices: Number of slices of a step. Their decoded images are in memory together.
+        """
+        return int(self.fixed + images * self._per_image_at_once(slices))
+
+    def fits(self, processes: int, slices: int = 1) -> int:
         """Return the largest batch size that fits; 0 if none does.
 
         Args:
-            parts: Number of parts (processes x slices) of a batch, each of which must fit.
+            processes: Number of processes that share a batch.
+            slices: Number of slices per process.
 
         Returns:
-            `parts` times a power of two, or 1.5 times that: small changes of the free memory rarely change it.
+            `processes` x `slices` times a power of two, or 1.5 times that: small changes of the free memory rarely
+            change it.
         """
-        images: float = (self.usable - self.fixed) / self.per_image
+        parts = processes * slices
+        images: float = (self.usable - self.fixed) / self._per_image_at_once(slices)
         if images < 1:
             return 0
         power: int = 2 ** math.floor(math.log2(images))
         return parts * (3 * power // 2 if power >= SMALL_BATCH and 3 * power <= 2 * images else power)
+
+    def _per_image_at_once(self, slices: int) -> float:
+        return self.per_image + slices * BATCHES_IN_MEMORY * self.canvas
 
 
 def usable_bytes(device: torch.device, processes: int) -> float:
@@ -117,7 +133,7 @@ def usable_bytes(device: torch.device, processes: int) -> float:
     return free * USABLE_SHARE / PROCESS_OVERHEAD[device.type]
 
 
-def upper_bound(learner: Learner, loader: Loader, images: int) -> float:
+def upper_bound(learner: Learner, loader: Loader, images: int, slices: int = 1) -> float:
     """Return an upper bound of the memory of a step, bytes, from one step of `SMALL_BATCH` images.
 
     That step allocates at least its activations, the gradients and, at its end, the optimizer state.
@@ -126,10 +142,12 @@ def upper_bound(learner: Learner, loader: Loader, images: int) -> float:
         learner: As for `measure_step_memory`.
         loader: As for `measure_step_memory`.
         images: Number of images at once.
+        slices: Number of slices of a step.
     """
     set_stage(learner, backbone_learns=True)
     ((small_batch,),) = loader.steps(0, 1)
-    return _peak(learner, small_batch, 0)[1] * (1 + max(1.0, images / SMALL_BATCH))
+    canvases = images * slices * BATCHES_IN_MEMORY * _canvas_bytes(small_batch)
+    return _peak(learner, small_batch, 0)[1] * (1 + max(1.0, images / SMALL_BATCH)) + canvases
 
 
 def measure_step_memory(learner: Learner, loader: Loader, usable: float) -> StepMemory:
@@ -148,7 +166,12 @@ def measure_step_memory(learner: Learner, loader: Loader, usable: float) -> Step
         _peak(learner, batch, step) for step, batch in enumerate((small_batch, large_batch), 1)
     )
     per_image = max(1.0, (large - small) / (LARGE_BATCH - SMALL_BATCH))
-    return StepMemory(max(0.0, first - gradients + small - SMALL_BATCH * per_image), per_image, usable)
+    fixed = max(0.0, first - gradients + small - SMALL_BATCH * per_image)
+    return StepMemory(fixed, per_image, usable, _canvas_bytes(small_batch))
+
+
+def _canvas_bytes(batch: Batch) -> float:
+    return batch.pixels_BCHW.nbytes / len(batch.rows)
 
 
 def _repeated(batch: Batch, times: int) -> Batch:

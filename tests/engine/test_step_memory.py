@@ -55,3 +55,10 @@ def test_batch_size_is_a_power_of_two_or_one_and_a_half_times_one(usable: float,
     memory = StepMemory(fixed=100, per_image=10, usable=usable)
     assert memory.fits(parts) == most
     assert memory.bytes_for(most // parts) <= max(usable, 100)
+
+
+@pytest.mark.parametrize(("slices", "most"), [(1, 64), (10, 480), (1000, 1000)])
+def test_decoded_images_of_a_large_batch_limit_it(slices: int, most: int) -> None:
+    memory = StepMemory(fixed=100, per_image=10, usable=1100, canvas=0.25)
+    assert memory.fits(1, slices) == most
+    assert memory.bytes_for(most // slices, slices) <= memory.usable

@@ -27,6 +27,10 @@ from dinocli.engine.step_memory import (
 from dinocli.errors import OutOfMemory, is_out_of_memory
 from dinocli.tasks.train.train_context import TrainContext
 
+FAR_TOO_LARGE = 1.5
+"""A step on a CPU that needs so many times the usable memory is not begun: the system would end the process, or others,
+without a message. Below that the measurement may be wrong, and the user is warned."""
+
 
 def fit_batch_to_memory(context: TrainContext) -> TrainContext:
     """Limit the batch size to the largest that fits into memory; a resumed run keeps its batch size.
@@ -49,17 +53,21 @@ def limit_batch(context: TrainContext, memory: StepMemory) -> TrainContext:
     Args:
         context: Context with a recipe resolved without a limit.
         memory: Measured memory of a step.
+
+    Raises:
+        OutOfMemory: A given batch size needs far more than the memory of a CPU.
     """
     planned, requested = context.recipe, context.options.recipe.run.batch_size
-    parts = _parts(context.world, planned)
-    most = max(memory.fits(parts), parts, 2)
-    at_once, wanted = int(planned.run.batch_size) // parts, int(planned.run.batch_size)
-    sizes = f"{_gb(memory.bytes_for(at_once))} GB, and {_gb(memory.usable)} can be used"
+    parts, wanted = _parts(context.world, planned), int(planned.run.batch_size)
+    most = max(largest_batch(context.world, planned, memory), parts, 2)
+    needed = step_bytes(context.world, planned, memory)
+    sizes = f"{_gb(needed)} GB, and {_gb(memory.usable)} can be used"
     if isinstance(requested, int):
-        if memory.bytes_for(at_once) > memory.usable:
-            context.reporter.warn(
-                f"a step of {at_once} images at once needs about {sizes}: {batch_size_advice(planned, most, parts)}"
-            )
+        words = f"a step of {wanted} images needs about {sizes}: {batch_size_advice(planned, most, parts)}"
+        if needed > FAR_TOO_LARGE * memory.usable and context.precision.device.type == "cpu":
+            raise OutOfMemory(words)
+        if needed > memory.usable:
+            context.reporter.warn(words)
         return context
     context = replace(context, max_batch=most)
     recipe = context.resolved(context.options.recipe)
@@ -72,6 +80,16 @@ def limit_batch(context: TrainContext, memory: StepMemory) -> TrainContext:
             f"{sizes} (--batch-size)"
         )
     return replace(context, recipe=recipe)
+
+
+def step_bytes(world: World, recipe: Recipe, memory: StepMemory) -> int:
+    """Return the memory of a step of a resolved recipe, of one process."""
+    return memory.bytes_for(int(recipe.run.batch_size) // _parts(world, recipe), int(recipe.optim.grad_accum_steps))
+
+
+def largest_batch(world: World, recipe: Recipe, memory: StepMemory) -> int:
+    """Return the largest batch size that fits with the slices of a resolved recipe; 0 if none does."""
+    return memory.fits(world.size, int(recipe.optim.grad_accum_steps))
 
 
 def measure_memory(context: TrainContext, recipe: Recipe) -> StepMemory:
@@ -135,7 +153,7 @@ def _out_of_memory_advice(context: TrainContext, recipe: Recipe) -> str:
     most = max(parts, batch // 2 // parts * parts)
     if context.world.size == 1:
         try:
-            most = min(most, measure_memory(context, recipe).fits(parts))
+            most = min(most, largest_batch(context.world, recipe, measure_memory(context, recipe)))
         except Exception as error:
             most = 0 if is_out_of_memory(error) else most
     if most >= batch or most < 2:
@@ -153,7 +171,7 @@ def _has_plenty(context: TrainContext, recipe: Recipe) -> bool:
     if from_main(lambda: at_once * pixels * MAX_BYTES_PER_PIXEL <= _usable(context)):
         return True
     learner, loader, usable = _small(context, recipe)
-    need = upper_bound(learner, loader, at_once)
+    need = upper_bound(learner, loader, at_once, int(recipe.optim.grad_accum_steps))
     return from_main(lambda: need <= usable)
 
 

@@ -22,7 +22,7 @@ from dinocli.engine.run_seconds import Costs, RunSeconds
 from dinocli.engine.step_memory import PROCESS_OVERHEAD, StepMemory
 from dinocli.errors import counted
 from dinocli.progress import ProgressReporter
-from dinocli.tasks.train.batch_fit import limit_batch, measure_memory
+from dinocli.tasks.train.batch_fit import largest_batch, limit_batch, measure_memory, step_bytes
 from dinocli.tasks.train.budget import fit_plan, labelled_images
 from dinocli.tasks.train.setup import list_images, setup
 from dinocli.tasks.train.train_context import TrainContext
@@ -73,7 +73,7 @@ def dry_run(options: TrainOptions, reporter: ProgressReporter, stdin: BinaryIO |
         recipe = plan.recipe
         forecast = _forecast(context, recipe, seconds, costs)
         forecast["peak_memory_bytes"] = held + _memory_needed(context, recipe, memory, forecast["canvas_bytes"])
-        forecast["largest_batch_size"] = memory.fits(world.size * int(recipe.optim.grad_accum_steps))
+        forecast["largest_batch_size"] = largest_batch(world, recipe, memory)
         return forecast | {"recipe": recipe.model_dump(mode="json")} if world.is_main else None
     finally:
         distributed.leave()
@@ -123,9 +123,9 @@ def _memory_held(device: torch.device) -> int:
 
 def _memory_needed(context: TrainContext, recipe: Recipe, memory: StepMemory, canvas_bytes: int) -> int:
     """Return the memory of networks, steps and decoded images, in bytes."""
-    kind, parts = context.precision.device.type, context.world.size * int(recipe.optim.grad_accum_steps)
+    kind = context.precision.device.type
     budget = resident_budget(context.precision.device) if kind == "cuda" else memory_budget()
     resident = canvas_bytes <= budget and recipe.data.cache != "off" and (kind == "cuda" or context.world.size == 1)
     networks = 2 * sum(value.nbytes for value in context.backbone.state_dict().values())
-    step = memory.bytes_for(int(recipe.run.batch_size) // parts) * PROCESS_OVERHEAD[kind]
+    step = step_bytes(context.world, recipe, memory) * PROCESS_OVERHEAD[kind]
     return int(networks + step + (canvas_bytes if resident else 0))

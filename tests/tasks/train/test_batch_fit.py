@@ -62,11 +62,25 @@ def test_max_takes_what_fits_up_to_half_of_the_folder(context: TrainContext) -> 
 
 def test_a_batch_that_was_asked_for_stays_and_a_line_says_what_fits(context: TrainContext) -> None:
     ears = Ears()
-    found = fit(asking(context, 24, ears), 190)
+    found = fit(asking(context, 24, ears), 240)
     assert found.recipe.run.batch_size == 24
-    assert "--batch-size 8 would fit; so would --set optim.grad_accum_steps=3" in ears.warnings[0]
+    assert "--batch-size 12 would fit; so would --set optim.grad_accum_steps=2" in ears.warnings[0]
     assert not fit(asking(context, 8, ears), 190).max_batch
     assert len(ears.warnings) == 1
+
+
+def test_a_batch_that_needs_far_more_than_the_memory_is_refused(context: TrainContext) -> None:
+    with pytest.raises(OutOfMemory, match=r"needs about .*: --batch-size 8 would fit"):
+        fit(asking(context, 24), 190)
+
+
+def test_the_decoded_images_of_all_slices_count(context: TrainContext) -> None:
+    sliced = with_values(asking(context, 42).recipe, {"optim.grad_accum_steps": 21})
+    one = StepMemory(fixed=100, per_image=10, usable=1e6, canvas=2)
+    assert batch_fit.step_bytes(context.world, sliced, one) == 100 + 2 * 10 + 3 * 42 * 2
+    measured = batch_fit.measure_memory(context, context.recipe)
+    canvases = context.loader(with_values(context.recipe, {"run.batch_size": 2})).steps(0, 1)
+    assert measured.canvas == next(canvases)[0].pixels_BCHW.nbytes / 2
 
 
 def test_nothing_is_measured_where_there_is_plenty(context: TrainContext, monkeypatch: pytest.MonkeyPatch) -> None:
