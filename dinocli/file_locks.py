@@ -50,6 +50,26 @@ def locked(path: Path, protected: Path, *, seconds: float = _WAIT_SECONDS) -> It
             os.close(handle)
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock file; also if that cannot be known.
+
+    Args:
+        path: Lock file. Nothing is created.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        return lock_open_file(handle, wait=False) is not True
+    except OSError:  # NFS: an exclusive lock needs a file that is open for writing
+        return True
+    finally:
+        os.close(handle)
+
+
 def _acquire(path: Path, protected: Path, deadline: float) -> int:
     while True:
         try:

@@ -153,7 +153,7 @@ def read_run(path: Path) -> ComparedRun:
             inputs_hash=str(record["inputs_hash"]),
             start=(str(record["weights"]["name"] or record["weights"]["source"]), str(record["weights"]["sha256"])),
             seed=int(recipe.get("run", {}).get("seed", 0)),
-            steps=int(outcome.get("steps", 0)),
+            steps=int(outcome.get("steps") or folder.completed_steps()),
             seconds=float(record.get("seconds", 0.0)),
             scores=dict(_scores(outcome.get("scores", ()))),
             labelled=dict(_scores(outcome.get("labelled", ()))),

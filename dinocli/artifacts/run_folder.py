@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from dinocli.artifacts.run_record import RunRecord
 from dinocli.errors import UsageError, WeightsError
-from dinocli.file_locks import locked
+from dinocli.file_locks import is_locked, locked
 from dinocli.file_set import LOCK_NAME, claimed, created_folder
 from dinocli.files import hidden_sibling, remove_abandoned, remove_path, write_atomic
 from dinocli.progress import LogReporter, ProgressReporter
@@ -79,7 +80,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def read(self, advice: str = "name IMAGES and --weights, or train again with another --out") -> dict[str, Any]:
-        """Read run.json.
+        """Read run.json. A run that was killed while it was running has the status `interrupted`.
 
         Args:
             advice: End of the error message: what the user can do.
@@ -89,7 +90,18 @@ class RunFolder:
         """
         if not self.manifest.is_file():
             raise WeightsError(f"{self.path} is no run, it has no {self.manifest.name}; {advice}")
-        return read_json(self.manifest, RunRecord, advice)
+        record = read_json(self.manifest, RunRecord, advice)
+        killed = record.get("status") == "running" and not is_locked(self.path / LOCK_NAME)
+        return {**record, "status": "interrupted"} if killed else record
+
+    def completed_steps(self) -> int:
+        """Return the step of the last line of metrics.jsonl; 0 without one."""
+        step = 0
+        with contextlib.suppress(FileNotFoundError), self.metrics.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    step = int(json.loads(line)["step"])
+        return step
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json atomically; if the run has ended, remove the run that it replaced."""
@@ -163,9 +175,13 @@ def _new_folder(stem: str) -> Iterator[Path]:
 
 
 def mark_latest(folder: RunFolder) -> None:
-    """Write the path of this run to `runs/latest`, the default run of later commands."""
+    """Write the path of this run to `runs/latest`, the default run of later commands.
+
+    The path of a run in `runs` is relative to it, so that it is still right in a project that was moved or copied.
+    """
     RUNS.mkdir(exist_ok=True)
-    write_atomic(RUNS / "latest", f"{folder.path.resolve()}\n")
+    path, home = folder.path.resolve(), RUNS.resolve()
+    write_atomic(RUNS / "latest", f"{path.relative_to(home) if path.is_relative_to(home) else path}\n")
 
 
 EXPORT_ADVICE = "name a run, weights or a detector, or run `dinocli pretrain` first"
@@ -185,7 +201,7 @@ def latest_run(advice: str = "name IMAGES and --weights, or run `dinocli pretrai
     if not latest.is_file():
         raise WeightsError(f"no finished run in {RUNS.resolve()}: {advice}")
     with reading(latest, advice):
-        folder = RunFolder(Path(usable_name(read_limited(latest, _MAX_LATEST_BYTES).decode().strip())))
+        folder = RunFolder(RUNS.resolve() / usable_name(read_limited(latest, _MAX_LATEST_BYTES).decode().strip()))
     if not folder.manifest.is_file():
         raise WeightsError(f"{RUNS / 'latest'} names {folder.path}, which is gone: {advice}")
     return folder

@@ -19,7 +19,7 @@ class RunSummary:
         status: running, interrupted, stopped, finished or damaged (run.json cannot be read).
         started: Local time, ISO 8601; empty if unknown.
         images: Number of readable images.
-        steps: Completed steps; 0 before the end.
+        steps: Completed steps.
         seconds: Duration of the command; 0 before the end.
         outcome: better, no different or worse; empty before the end.
         keep: Weights to keep: adapted, statistics or start; empty before the end.
@@ -81,7 +81,7 @@ def _summary(folder: RunFolder) -> RunSummary:
         status=str(record.get("status", "")),
         started=str(record.get("started", "")),
         images=int(record.get("images", 0)),
-        steps=int(outcome.get("steps", 0)),
+        steps=int(outcome.get("steps") or folder.completed_steps()),
         seconds=float(record.get("seconds", 0.0)),
         outcome=str(verdict.get("outcome", "")),
         keep=str(verdict.get("keep", "")),

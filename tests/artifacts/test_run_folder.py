@@ -1,3 +1,4 @@
+import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -6,8 +7,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from dinocli import file_locks
-from dinocli.artifacts.run_folder import RUNS, RunFolder, check_new_run, mark_latest, open_run
+from dinocli.artifacts.run_folder import RUNS, RunFolder, check_new_run, latest_run, mark_latest, open_run
+from dinocli.artifacts.run_list import list_runs
 from dinocli.errors import UsageError, WeightsError
+from dinocli.file_set import LOCK_NAME, claimed
 from dinocli.quality.verdict import Verdict
 
 
@@ -124,15 +127,37 @@ def test_a_run_has_started_once_its_manifest_and_recipe_are_there(home: Path) ->
     folder = RunFolder(home / "out")
     assert not folder.has_started
     assert start(folder).has_started
-    assert {"schema": 1, "status": "running"}.items() <= folder.read().items()
+    assert {"schema": 1, "status": "interrupted"}.items() <= folder.read().items(), "nobody holds its lock"
     folder.recipe.unlink()
     assert not folder.has_started
 
 
-def test_latest_is_a_text_file_with_the_absolute_path(home: Path) -> None:
-    for name in ("first", "second"):
-        mark_latest(RunFolder(Path(name)))
-    assert (home / "runs" / "latest").read_text() == f"{home / 'second'}\n"
+def test_latest_is_a_text_file_with_the_path(home: Path) -> None:
+    latest = home / "runs" / "latest"
+    mark_latest(RunFolder(Path("elsewhere")))
+    assert latest.read_text() == f"{home / 'elsewhere'}\n", "outside runs/ the path is absolute"
+    mark_latest(RunFolder(Path("runs/steel")))
+    assert latest.read_text() == "steel\n"
+
+
+def test_latest_of_a_copied_project_is_its_own_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = start(RunFolder(Path("runs/steel")))
+    mark_latest(folder)
+    assert latest_run().path == home / "runs" / "steel"
+    shutil.copytree(home / "runs", home / "copy" / "runs")
+    monkeypatch.chdir(home / "copy")
+    assert latest_run().path == home / "copy" / "runs" / "steel"
+
+
+def test_a_killed_run_is_interrupted(home: Path) -> None:
+    folder = start(RunFolder(home / "runs" / "steel"))
+    folder.metrics.write_text('{"step": 0, "probe": {}}\n{"step": 7, "loss": 1.0}\n{"step": 8, "lo')
+    with claimed(folder=folder.path):
+        assert folder.read()["status"] == "running"
+    (folder.path / LOCK_NAME).write_text("process 1 on a machine")  # a lock file outlives a killed process
+    assert folder.read()["status"] == "interrupted"
+    (run,) = list_runs()
+    assert (run.status, run.steps) == ("interrupted", 7)
 
 
 KEPT = get_args(get_type_hints(Verdict)["keep"])
