@@ -1,5 +1,7 @@
 """Input features of a command: a given file, the newest file of the newest run, or computed from given images."""
 
+import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -8,13 +10,17 @@ from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
 from dinocli.data.labels import read_labels
 from dinocli.data.sources import check_null, find_images
-from dinocli.errors import UsageError
+from dinocli.errors import UsageError, counted
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import FeatureInputs, check_inputs
 
 if TYPE_CHECKING:
     from dinocli.tasks.embed.embed_options import EmbedOptions
+
+
+_MAX_CHECKED = 100_000
+"""Images whose modification time is read: seconds on a disk, minutes on a slow network file system."""
 
 
 def is_features(text: str) -> bool:
@@ -88,7 +94,36 @@ def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: Bin
     """
     if not takes_features(options):
         return embed_temporarily(embed_options(options), reporter, stdin)
-    return open_features(Path(options.inputs[0]) if options.inputs else default_features(reporter))
+    return open_stored(Path(options.inputs[0]) if options.inputs else default_features(reporter), reporter)
+
+
+def open_stored(path: str | Path, reporter: ProgressReporter) -> FeatureFile:
+    """Open a feature file, and warn if images were modified after it was written.
+
+    Raises:
+        DinocliError: As `open_features`.
+    """
+    file = open_features(path)
+    if modified := _modified_images(file):
+        was = "was" if len(modified) == 1 else "were"
+        reporter.warn(
+            f"{counted(len(modified), 'image')} of {file.path}, such as {modified[0]}, {was} modified after it was "
+            "written: its rows may be of other images; embed again"
+        )
+    return file
+
+
+def _modified_images(file: FeatureFile) -> list[str]:
+    """Return the names of images that are newer than their features, of at most `_MAX_CHECKED` evenly spread ones."""
+    if not file.root:
+        return []
+    names = list(dict.fromkeys(file.names))
+    written, modified = file.path.stat().st_mtime, []
+    for name in names[:: 1 + len(names) // _MAX_CHECKED]:
+        with contextlib.suppress(OSError):
+            if os.stat(file.root / name).st_mtime > written:
+                modified.append(name)
+    return modified
 
 
 def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:

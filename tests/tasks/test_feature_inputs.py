@@ -1,14 +1,19 @@
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dinocli.errors import DataError, UsageError
 from dinocli.tasks.classify.classify import classify
 from dinocli.tasks.classify.classify_options import ClassifyOptions
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.evaluate.evaluate_options import EvaluateOptions
-from dinocli.tasks.feature_inputs import check_labels, is_features, takes_features
+from dinocli.tasks.feature_inputs import check_labels, is_features, open_stored, takes_features
 from dinocli.tasks.inputs import ReadOptions
+from tests.tasks.cluster.sets import write_features
+from tests.tasks.drive import Ears
 
 
 def test_feature_files_are_told_from_images_lists_and_folders(tmp_path: Path) -> None:
@@ -50,3 +55,22 @@ def test_classify_checks_labels_before_it_loads_weights(tmp_path: Path) -> None:
     asked = ClassifyOptions((str(tmp_path),), labels=("folder",), weights="none", model="nonsense", out="c.csv")
     with pytest.raises(DataError, match="no image lies in a folder of its class"):
         classify(asked)
+
+
+def test_images_that_are_newer_than_their_features_are_reported(tmp_path: Path) -> None:
+    images, features = tmp_path / "images", tmp_path / "feats.npy"
+    images.mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (8, 8)).save(images / f"{name}.png")
+        os.utime(images / f"{name}.png", (1e9, 1e9))
+    write_features(features, np.eye(2, dtype=np.float32), ["./a.png", "./b.png"], images)
+    ears = Ears()
+    assert len(open_stored(features, ears)) == 2
+    assert not ears.warnings
+    os.utime(images / "b.png", (features.stat().st_mtime + 9,) * 2)
+    open_stored(features, ears)
+    assert "1 image of " in ears.warnings[0]
+    assert "such as ./b.png, was modified after it was written" in ears.warnings[0]
+    (images / "b.png").unlink()
+    open_stored(features, ears)
+    assert len(ears.warnings) == 1, "an image that is gone is no modified one"

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinocli.artifacts.feature_differences import check_comparable
-from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
 from dinocli.tasks.cluster.cluster_inputs import members_of
 from dinocli.tasks.cluster.image_checks import measure_images
+from dinocli.tasks.feature_inputs import open_stored
 
 _MIN_IMAGES = 10  # per batch, to compare appearance
 
@@ -56,7 +57,7 @@ def open_batch(path: Path, members: FeatureFile, reporter: ProgressReporter) -> 
         WeightsError: The file cannot be read, or its features are not comparable to those of `members`.
         DataError: One of the two has fewer than two usable rows.
     """
-    other = open_features(path)
+    other = open_stored(path, reporter)
     check_comparable(other, members)
     batch = members_of(other, reporter)
     if min(len(batch), len(members)) < 2:

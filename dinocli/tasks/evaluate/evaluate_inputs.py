@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from dinocli.artifacts.compared_features import ComparedFeatures
 from dinocli.artifacts.feature_differences import READ_PARTS, differences
-from dinocli.artifacts.feature_file import FeatureFile, open_features, sidecar
+from dinocli.artifacts.feature_file import FeatureFile, sidecar
 from dinocli.artifacts.paired_rows import pair_rows
 from dinocli.data.labels import read_groups, read_labels
 from dinocli.data.ranges import range_option
@@ -26,6 +26,7 @@ from dinocli.tasks.feature_inputs import (
     embed_temporarily,
     is_features,
     open_or_embed,
+    open_stored,
 )
 from dinocli.tasks.inputs import ReadOptions
 
@@ -98,7 +99,7 @@ def _title(options: EvaluateOptions, features: FeatureFile) -> str:
 def _baseline(options: EvaluateOptions, features: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
     """Open the baseline, or embed the images of the features with its weights and the same tokens."""
     if is_features(options.baseline) and not _may_be_weights(options.baseline):
-        return open_features(Path(options.baseline))
+        return open_stored(options.baseline, reporter)
     root = features.meta.get("root")
     if not root or not Path(root).is_dir():
         raise UsageError(

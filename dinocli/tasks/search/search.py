@@ -25,7 +25,7 @@ from dinocli.quality.normalized_features import NormalizedFeatures, block_thread
 from dinocli.quality.rocchio import combined_query
 from dinocli.quality.whitening import fit_whitening
 from dinocli.report.search_sheet import Hit, Query, write_sheet
-from dinocli.tasks.feature_inputs import is_features
+from dinocli.tasks.feature_inputs import is_features, open_stored
 from dinocli.tasks.search.search_options import SearchOptions, SearchResult
 
 _NOT_EMBEDDED = np.empty(0, np.float32)
@@ -66,7 +66,8 @@ def search(
 
 def _search(options: SearchOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> SearchResult:
     advice = "name a feature file with --in, or make one with `dinocli embed`"
-    file = open_features(Path(options.features) if options.features else default_features(reporter, advice=advice))
+    path = Path(options.features) if options.features else default_features(reporter, advice=advice)
+    file = open_stored(path, reporter)
     reporter.stage("embedding the queries")
     queries = _all_queries(options, file, stdin, reporter)
     features_QD = np.stack([query.feature_D for query in queries])
@@ -143,7 +144,9 @@ def _resolved(
         row = None if options.box else find_row(file, given)
         if row is not None and is_same_image(given, row, file):
             queries.append(_row_query(given, row, file, reporter))
-        elif is_features(given) and not options.box:
+        elif is_features(given):
+            if options.box:
+                raise UsageError(f"--box cuts a region out of an image, and {given} is a feature file: name the image")
             other = open_features(Path(given))
             check_comparable(other, file)
             queries += [Query(name, other.image(row), -1, other.flat()[row]) for row, name in enumerate(other.names)]

@@ -222,6 +222,8 @@ def test_a_box_is_found_as_if_it_were_an_image(home: Path, tmp_path: Path) -> No
         search(replace(asked, box=(120, 40, 48, 48)))
     with pytest.raises(UsageError, match="left,top,width,height"):
         replace(asked, box=(1, 1, 0, 5))
+    with pytest.raises(UsageError, match=r"feats\.npy is a feature file: name the image"):
+        search(replace(asked, queries=(str(home / "feats.npy"),), box=(70, 40, 48, 48)))
     search(replace(asked, box=(70, 40, 48, 48), sheet=str(tmp_path / "s.png")))
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width > 100
