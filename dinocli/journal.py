@@ -96,8 +96,17 @@ def _parsed(line: bytes) -> Line | None:
     return data if isinstance(data, dict) else None
 
 
+IMAGES = "images"
+"""Key of the hash of names, sizes and modification times of the images in a request."""
+
+OTHER_IMAGES = "their names, sizes or modification times"
+"""What a difference between two such hashes means."""
+
+
 def _change(key: str, before: Any, now: Any) -> str:
     """Return a changed setting as text; of a group of settings those that differ."""
+    if key == IMAGES:
+        return f"{key} ({OTHER_IMAGES})"
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return f"{key}: {before} -> {now}"
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]

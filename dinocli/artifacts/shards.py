@@ -20,6 +20,7 @@ from dinocli.artifacts.partial_features import PartialFeatures
 from dinocli.data.bad_images import read_bad
 from dinocli.data.region_of_interest import NO_BOX
 from dinocli.errors import UsageError, WeightsError
+from dinocli.journal import IMAGES, OTHER_IMAGES
 from dinocli.progress import ProgressReporter
 
 BLOCK_ROWS = 4096
@@ -130,7 +131,8 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
         for key, value in file.meta["request"].items():
             other = files[0].meta["request"].get(key)
             if key != "shard" and value != other:
-                raise WeightsError(f"{file.path} and {files[0].path} differ in {key}: {value} and {other}; embed again")
+                words = f"{key}, {OTHER_IMAGES}" if key == IMAGES else f"{key}: {value} and {other}"
+                raise WeightsError(f"{file.path} and {files[0].path} differ in {words}; embed again")
         shards.append((shard, file))
     shards.sort(key=lambda item: item[0].index)
     count = shards[0][0].count

@@ -1,11 +1,16 @@
 """`ImageList`: the images of a command, by their names below one root folder."""
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinocli.data.image_source import size_and_mtime
+from dinocli.errors import counted
+
+_MAX_CHECKED = 100_000
+"""Images whose modification time is read: seconds on a disk, minutes on a slow network file system."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class ImageList:
         indices = [round(number * last / max(1, count - 1)) for number in range(count)]
         return replace(self, names=[self.names[index] for index in indices])
 
+    def modified_after(self, seconds: float) -> list[str]:
+        """Return the names of images that were modified later, of at most `_MAX_CHECKED` evenly spread ones.
+
+        Args:
+            seconds: Time since the epoch. Images that are gone are left out.
+        """
+        modified = []
+        for i in range(0, len(self), 1 + len(self) // _MAX_CHECKED):
+            with contextlib.suppress(OSError):
+                if os.stat(self.path(i)).st_mtime > seconds:
+                    modified.append(self.names[i])
+        return modified
+
     def digest(self) -> str:
         """Hash names, sizes and modification times, not contents: seconds for a million files, not hours.
 
@@ -56,3 +74,8 @@ class ImageList:
                 size, time = -1, 0
             sha.update(f"{name}\0{size}\0{time}\n".encode())
         return sha.hexdigest()
+
+
+def modified_words(names: list[str]) -> str:
+    """Return the number of modified images with the first name, as the beginning of a sentence."""
+    return f"{counted(len(names), 'image')}, such as {names[0]}, {'was' if len(names) == 1 else 'were'} modified"

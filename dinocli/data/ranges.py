@@ -85,7 +85,7 @@ def check_depth_kind(dtype: np.dtype[Any], preprocess: Preprocess) -> None:
     if not source and preprocess.deep and preprocess.range_policy in MEASURED and dtype == np.uint8:
         source = "deeper"  # the record has no kind
     if source not in ("", depth_kind(dtype)):
-        ways = "leave it out, convert it, or read all with one range: --range full, in Python `preprocess` of `load`"
+        ways = "leave it out, convert it, or begin again with one range: --range full, in Python `preprocess` of `load`"
         raise DataError(f"{dtype} image among {source} ones; {ways}")
 
 

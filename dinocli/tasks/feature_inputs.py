@@ -1,26 +1,21 @@
 """Input features of a command: a given file, the newest file of the newest run, or computed from given images."""
 
-import contextlib
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
 from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
+from dinocli.data.image_list import ImageList, modified_words
 from dinocli.data.labels import read_labels
 from dinocli.data.sources import check_null, find_images
-from dinocli.errors import UsageError, counted
+from dinocli.errors import UsageError
 from dinocli.files import folder_until_exit
 from dinocli.progress import ProgressReporter
 from dinocli.tasks.inputs import FeatureInputs, check_inputs
 
 if TYPE_CHECKING:
     from dinocli.tasks.embed.embed_options import EmbedOptions
-
-
-_MAX_CHECKED = 100_000
-"""Images whose modification time is read: seconds on a disk, minutes on a slow network file system."""
 
 
 def is_features(text: str) -> bool:
@@ -104,26 +99,14 @@ def open_stored(path: str | Path, reporter: ProgressReporter) -> FeatureFile:
         DinocliError: As `open_features`.
     """
     file = open_features(path)
-    if modified := _modified_images(file):
-        was = "was" if len(modified) == 1 else "were"
+    if not file.root:
+        return file
+    modified = ImageList(file.root, list(dict.fromkeys(file.names)), []).modified_after(file.path.stat().st_mtime)
+    if modified:
         reporter.warn(
-            f"{counted(len(modified), 'image')} of {file.path}, such as {modified[0]}, {was} modified after it was "
-            "written: its rows may be of other images; embed again"
+            f"{modified_words(modified)} after {file.path} was written: its rows may be of other images; embed again"
         )
     return file
-
-
-def _modified_images(file: FeatureFile) -> list[str]:
-    """Return the names of images that are newer than their features, of at most `_MAX_CHECKED` evenly spread ones."""
-    if not file.root:
-        return []
-    names = list(dict.fromkeys(file.names))
-    written, modified = file.path.stat().st_mtime, []
-    for name in names[:: 1 + len(names) // _MAX_CHECKED]:
-        with contextlib.suppress(OSError):
-            if os.stat(file.root / name).st_mtime > written:
-                modified.append(name)
-    return modified
 
 
 def usable_rows(file: FeatureFile, reporter: ProgressReporter) -> FeatureFile:

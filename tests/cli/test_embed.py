@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -114,7 +115,15 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
 def test_shards_of_different_requests_do_not_mix(images: Path, tmp_path: Path) -> None:
     for number, more in ((0, ()), (1, ("--normalize",))):
         assert warm("embed", images, *SMALL, "--shard", f"{number}/2", *more, cwd=tmp_path).code == 0
-    refused(in_process("embed", "--merge", cwd=tmp_path), 4, "differ in normalize")
+    refused(in_process("embed", "--merge", cwd=tmp_path), 4, "differ in normalize: True and False; embed again")
+
+
+def test_shards_of_other_images_do_not_mix(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "copy")
+    next((tmp_path / "copy").rglob("*.png")).unlink()
+    for number, folder in ((0, images), (1, tmp_path / "copy")):
+        assert warm("embed", folder, *SMALL, "--shard", f"{number}/2", cwd=tmp_path).code == 0
+    refused(in_process("embed", "--merge", cwd=tmp_path), 4, "differ in images, their names, sizes or modification")
 
 
 def test_two_processes_share_one_file(images: Path, tmp_path: Path) -> None:

@@ -69,8 +69,7 @@ def test_images_that_are_newer_than_their_features_are_reported(tmp_path: Path) 
     assert not ears.warnings
     os.utime(images / "b.png", (features.stat().st_mtime + 9,) * 2)
     open_stored(features, ears)
-    assert "1 image of " in ears.warnings[0]
-    assert "such as ./b.png, was modified after it was written" in ears.warnings[0]
+    assert ears.warnings[0].startswith("1 image, such as ./b.png, was modified after ")
     (images / "b.png").unlink()
     open_stored(features, ears)
     assert len(ears.warnings) == 1, "an image that is gone is no modified one"

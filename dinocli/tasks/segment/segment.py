@@ -127,7 +127,7 @@ def _source(
 ) -> "FreshMaps | StoredMaps":
     """Load the images, and the weights or the distances of an earlier command."""
     if options.maps_from:
-        return StoredMaps(options)
+        return StoredMaps(options, reporter)
     from dinocli.tasks.segment.fresh_maps import FreshMaps  # loads timm, which `--from` does not need
 
     return FreshMaps(options, reporter, stdin, method)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.mask_folder import READ_ADVICE, MaskFolder
-from dinocli.data.image_list import ImageList
+from dinocli.data.image_list import ImageList, modified_words
 from dinocli.errors import DataError, UsageError
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.anomaly_file import load_anomaly
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method import PatchMaps
@@ -25,6 +26,7 @@ class StoredMaps:
 
     Args:
         options: Options with `maps_from`, the earlier output folder.
+        reporter: Receives a warning of images that were modified since.
 
     Attributes:
         options: As given.
@@ -36,7 +38,7 @@ class StoredMaps:
         WeightsError: A file of the folder is missing or damaged.
     """
 
-    def __init__(self, options: SegmentOptions) -> None:
+    def __init__(self, options: SegmentOptions, reporter: ProgressReporter) -> None:
         given = [name for name in options.read.given() if name not in ("--max-bad", "--workers")]
         given += ["IMAGES"] if options.inputs else []
         options.check_settled(f"--from {options.maps_from}", ("detector", "save_detector"), given)
@@ -52,6 +54,11 @@ class StoredMaps:
         self._scale = load_anomaly(self._folder.anomaly).scale
         self._reader = SegmentReader.from_dict(manifest["reading"])
         self.images = ImageList(Path(manifest["root"]), self._folder.read_names(), self._folder.read_bad())
+        if modified := self.images.modified_after(self._folder.manifest.stat().st_mtime):
+            reporter.warn(
+                f"{modified_words(modified)} after {options.maps_from} was written: the distances may be of other "
+                f"images; {READ_ADVICE}"
+            )
         self.run = None
         self._stems = output_stems(self.images.names)
         features = {name: value for name, value in manifest["method"]["parameters"].items() if name == "features"}

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_another_threshold_changes_masks_and_all_outputs_are_made(done: Path) ->
     assert again.regions == segment(_options(done, "chain", maps_from=str(done / "masks"), force=True)).regions
 
 
+def test_a_replaced_image_is_reported(done: Path) -> None:
+    image, heard = done / "in" / "part1" / "5.png", Ears()
+    before = image.stat().st_mtime
+    os.utime(image, (time.time() + 60,) * 2)
+    segment(_options(done, "replaced", maps_from=str(done / "masks")), heard)
+    os.utime(image, (before, before))
+    assert "1 image, such as ./part1/5.png, was modified after" in heard.warnings[0]
+    segment(_options(done, "same", maps_from=str(done / "masks")), quiet := Ears())
+    assert not quiet.warnings
+
+
 def test_groups_of_objects_are_refused_also_where_auto_takes_tokencut(done: Path) -> None:
     alone = {"inputs": (str(done / "in"),), "read": ReadOptions(workers=0, include=("part0/4.png",))}
     with pytest.raises(UsageError, match="--groups belongs to --method anomaly, not to tokencut"):
@@ -113,13 +125,14 @@ def test_changed_images_and_damaged_distances_are_found(done: Path, tmp_path: Pa
     with pytest.raises(WeightsError, match=r"2\.npy cannot be read"):
         segment(_options(tmp_path, "out", maps_from=str(tmp_path / "masks")))
     image = done / "in" / "part0" / "2.png"
-    kept = image.read_bytes()
+    kept = tmp_path / "kept.png"
+    shutil.copy2(image, kept)
     try:
         Image.new("L", (160, 96)).save(image)
         with pytest.raises(DataError, match="has changed since"):
             segment(_options(tmp_path, "new", maps_from=str(done / "masks")))
     finally:
-        image.write_bytes(kept)
+        shutil.copy2(kept, image)
 
 
 def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None:
