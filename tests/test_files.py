@@ -86,9 +86,7 @@ def test_a_resumed_command_names_what_differs_inside_a_group_of_settings() -> No
     read = {"range": "full", "size": 224, "mean": [0.5]}
     with pytest.raises(UsageError, match=r"changed: preprocess\.size: 224 -> 64; or use --force"):
         check_same({"preprocess": read}, {"preprocess": {**read, "size": 64}}, "f.npy")
-    with pytest.raises(
-        UsageError, match=r"changed: images \(their names, sizes or modification times\); or"
-    ):
+    with pytest.raises(UsageError, match=r"changed: images \(their names, sizes or modification times\); or"):
         check_same({"images": "1f"}, {"images": "2e"}, "f.npy")
 
 

@@ -28,10 +28,13 @@ from dinocli.errors import WeightsError
 from dinocli.models.backbone import Backbone
 from dinocli.models.features import Extractor
 from dinocli.models.rarity_maps import MAPS, check_rarity_maps, rarity_maps
+from dinocli.models.token_kinds import FITTED, POOLED_RARE
 from dinocli.quality.cosine import mean_cosine
 from dinocli.quality.energy_whitening import EnergyWhitening
 from dinocli.quality.rarity import NOT_IN_BANK, BankBuilder, MemoryBank
 from dinocli.quality.rarity_file import load_banks, save_banks
+from dinocli.stored import reading
+from dinocli.stored_arrays import checked_array
 
 SAMPLE = 512
 """Maximum number of images of the fit."""
@@ -40,8 +43,22 @@ MIN_RARE_IMAGES = 64
 """Minimum number of images for rare patches: with 64 images the nearest neighbours improved on every measured set, with
 32 images they got worse on some."""
 
-MAX_MAP_BYTES = 1 << 28
-"""Maximum memory of stored feature maps during the fit."""
+MAX_MAP_BYTES, MAX_LARGE_MAP_BYTES = 1 << 28, 1 << 30
+"""Maximum memory of stored feature maps during the fit; the second one if the first holds fewer than `MIN_STORED`
+images."""
+
+MIN_STORED = 256
+"""Images whose feature maps are stored also if these are large: whitening is fitted to them."""
+
+
+def max_stored(maps: Mapping[str, Tensor]) -> int:
+    """Return the number of images whose feature maps may be stored during a fit, at least 2.
+
+    Args:
+        maps: Feature maps (B, D, h, w) of a batch, of any float type; float32 is stored.
+    """
+    image_bytes = sum(4 * map_BDhw[0].numel() for map_BDhw in maps.values())
+    return max(2, MAX_MAP_BYTES // image_bytes, min(MIN_STORED, MAX_LARGE_MAP_BYTES // image_bytes))
 
 
 @dataclass(frozen=True)
@@ -133,12 +150,18 @@ class RareFeatures:
             WeightsError: The file is missing or of another kind.
         """
         banks, others, metadata = load_banks(path)
-        try:
+        with reading(path, "embed again", "read as the state of a feature with rare patches"):
             images = {str(name): int(number) for name, number in json.loads(metadata["images"]).items()}
             mean_F = others.pop("mean_F", torch.empty(0))  # version 0.2.0 had no scores
-            return cls(metadata["kind"], banks, float(metadata["share"]), EnergyWhitening(**others), mean_F, images)
-        except (KeyError, ValueError, TypeError) as error:
-            raise WeightsError(f"{path} is not of a feature with rare patches ({error}): embed again") from error
+            kind, whitening = metadata["kind"], EnergyWhitening(**others)
+            directions, width = checked_array(whitening.axes_SP.numpy(), np.float32, (None, None)).shape
+            scale_S = checked_array(whitening.scale_S.numpy(), np.float32, (directions,))
+            checked_array(mean_F.numpy(), np.float32, (len(mean_F) and len(MAPS),))
+            rare = sum(len(banks[name].mean_D) for name in MAPS)
+            fits = width > rare if kind == POOLED_RARE else width == rare and kind in FITTED
+            if not fits or not (scale_S > 0).all():
+                raise ValueError(f"a whitening of {width} values for {kind} and {rare} values of rare patches")
+            return cls(kind, banks, float(metadata["share"]), whitening, mean_F, images)
 
 
 def named_from(tokens: Extractor, fitted_root: str, root: Path) -> Extractor:
@@ -157,7 +180,7 @@ def named_from(tokens: Extractor, fitted_root: str, root: Path) -> Extractor:
 
 
 class RareFit:
-    """Fits `RareFeatures` to a sample of a folder; stores feature maps up to `MAX_MAP_BYTES`.
+    """Fits `RareFeatures` to a sample of a folder; stores the feature maps of up to `max_stored` images.
 
     Args:
         kind: One of `dinocli.models.token_kinds.FITTED`.
@@ -170,7 +193,7 @@ class RareFit:
         self._builders = {name: BankBuilder() for name in MAPS}
         self._stored: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
         self._images: dict[str, int] = {}
-        self._grids, self._free_bytes = 0, MAX_MAP_BYTES
+        self._grids = self._rows_stored = 0
 
     def add(self, pooled_BD: Tensor, maps: Mapping[str, Tensor], names: list[str]) -> None:
         """Add the results of `rarity_maps` for a batch of images or tiles, with the name of the image of each."""
@@ -179,10 +202,11 @@ class RareFit:
         self._grids += len(names)
         for name, builder in self._builders.items():
             builder.add(maps[name], image_B, draw_B)
-        kept = {name: map_BDhw.float().cpu() for name, map_BDhw in maps.items()}
-        self._free_bytes -= sum(map_BDhw.nbytes for map_BDhw in kept.values())
-        if self._free_bytes >= 0:
-            self._stored.append((pooled_BD.float().cpu(), kept, image_B))
+        count = min(len(names), max_stored(maps) - self._rows_stored)
+        if count > 0:
+            kept = {name: map_BDhw[:count].float().cpu() for name, map_BDhw in maps.items()}
+            self._stored.append((pooled_BD[:count].float().cpu(), kept, image_B[:count]))
+            self._rows_stored += count
 
     def finish(self) -> tuple[RareFeatures, NDArray[np.float32]]:
         """Return the fitted extractor, and the features of the first S images or tiles, (S, P), in order.

@@ -122,7 +122,8 @@ def out_of_fold(
 ) -> NDArray[np.float64]:
     """Return the out-of-fold logits of each image, (M, C).
 
-    A class without a training image in a fold gets the smallest logit of the image.
+    A class without a training image in a fold gets the smallest logit of the image; beside a single class that has
+    training images, a smaller one.
 
     Args:
         candidate: Classifier to fit.
@@ -134,7 +135,8 @@ def out_of_fold(
     for learn, test in parts:
         known = np.unique(class_M[learn])
         if len(known) == 1:
-            scores_MC[test, known[0]] = 0.0
+            scores_MC[test] = 0.0
+            scores_MC[test, known[0]] = 1.0
         else:
             scores_MC[np.ix_(test, known)] = scores_of(candidate.fitted(rows_MD[learn], class_M[learn]), rows_MD[test])
     lowest_M1 = np.min(scores_MC, axis=1, where=np.isfinite(scores_MC), initial=np.inf, keepdims=True)

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dinocli.errors import WeightsError
 from dinocli.files import with_sorted_metadata, write_atomic
 from dinocli.quality.rarity import MemoryBank
+from dinocli.stored import reading
+from dinocli.stored_arrays import checked_array
 
 
 def save_banks(
@@ -38,7 +40,7 @@ def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], di
     Raises:
         WeightsError: The file is missing, damaged or of another kind.
     """
-    try:
+    with reading(path, "embed the folder again", "read as a memory bank"):
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = dict(file.metadata() or {})
@@ -46,10 +48,17 @@ def load_banks(path: Path) -> tuple[dict[str, MemoryBank], dict[str, Tensor], di
         for name in [name for name in tensors if "." in name]:
             key, _, part = name.rpartition(".")
             parts.setdefault(key, {})[part] = tensors.pop(name)
-        banks = {key: MemoryBank(**part) for key, part in parts.items()}
-    except (OSError, SafetensorError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path} cannot be read as a memory bank ({reason}): embed the folder again") from error
-    if not banks:
-        raise WeightsError(f"{path} holds no memory bank: embed the folder again")
-    return banks, tensors, metadata
+        if not parts:
+            raise ValueError("it holds none")
+        return {key: _checked(MemoryBank(**part)) for key, part in parts.items()}, tensors, metadata
+
+
+def _checked(bank: MemoryBank) -> MemoryBank:
+    """Return the bank, or raise `ValueError` if its tensors do not fit each other."""
+    size, width = checked_array(bank.patches_MD.numpy(), np.float32, (None, None)).shape
+    checked_array(bank.mean_D.numpy(), np.float32, (width,))
+    checked_array(bank.image_M.numpy(), np.int64, (size,))
+    for divisor, shape in ((bank.std_D, (width,)), (bank.spread, ())):
+        if not (checked_array(divisor.numpy(), np.float32, shape) > 0).all():
+            raise ValueError("a standard deviation that is not positive")
+    return bank

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from dinocli.files import write_atomic
@@ -13,8 +12,7 @@ from dinocli.quality.patch_bank import PatchBank
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.position_maps import PLACES
 from dinocli.stored import read_limited, reading
-
-K = TypeVar("K", bound=np.generic)
+from dinocli.stored_arrays import checked_array
 
 MAX_BYTES = 1 << 30
 """Maximum size of the file; a bank of 4,096 patches of the widest ViT takes 100 MB."""
@@ -64,16 +62,18 @@ def load_anomaly(path: Path) -> LearntAnomaly:
     """
     with reading(path, _ADVICE):
         tensors = load(read_limited(path, MAX_BYTES))
-        place_FPP = _checked(tensors["places"], np.float32, (None, PLACES, PLACES))
-        spread_FPP = _checked(tensors["spreads"], np.float32, place_FPP.shape)
-        maxima_S = _checked(tensors["maxima"], np.float32, (None,))
-        maxima_FS = _checked(tensors["maxima of kinds"], np.float32, (len(place_FPP), len(maxima_S)))
-        numbers = dict(zip(_NUMBERS, _checked(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True))
+        place_FPP = checked_array(tensors["places"], np.float32, (None, PLACES, PLACES))
+        spread_FPP = checked_array(tensors["spreads"], np.float32, place_FPP.shape)
+        maxima_S = checked_array(tensors["maxima"], np.float32, (None,))
+        maxima_FS = checked_array(tensors["maxima of kinds"], np.float32, (len(place_FPP), len(maxima_S)))
+        numbers = dict(
+            zip(_NUMBERS, checked_array(tensors["numbers"], np.float64, (len(_NUMBERS),)).tolist(), strict=True)
+        )
         # Files of version 0.2.0 and earlier have the first flag alone.
-        enhanced_S = _checked(tensors.get("enhanced maxima", maxima_S), np.float32, maxima_S.shape)
+        enhanced_S = checked_array(tensors.get("enhanced maxima", maxima_S), np.float32, maxima_S.shape)
         tensors = dict.fromkeys(_FLAGS[1:], np.zeros(1, np.uint8)) | tensors
-        limit = _checked(tensors["scene limit"], np.float64, (1,))[0] if "scene limit" in tensors else np.inf
-        flags = {name: bool(_checked(tensors[name], np.uint8, (1,))[0]) for name in _FLAGS}
+        limit = checked_array(tensors["scene limit"], np.float64, (1,))[0] if "scene limit" in tensors else np.inf
+        flags = {name: bool(checked_array(tensors[name], np.uint8, (1,))[0]) for name in _FLAGS}
         scale = DistanceScale(
             place_FPP,
             spread_FPP,
@@ -84,21 +84,8 @@ def load_anomaly(path: Path) -> LearntAnomaly:
             **flags,
             **numbers,
         )
-        banks = [_checked(tensors[name], np.float32, (None, None)) for name in BANKS if name in tensors]
+        banks = [checked_array(tensors[name], np.float32, (None, None)) for name in BANKS if name in tensors]
         if len(banks) not in (0, len(place_FPP)):
             raise ValueError(f"{len(banks)} banks for {len(place_FPP)} kinds of features")
         # Later images are none of those in the bank, so the image numbers are not stored.
         return LearntAnomaly(scale, tuple(PatchBank(bank_MD, np.full(len(bank_MD), -1)) for bank_MD in banks))
-
-
-def _checked(values: NDArray[Any], kind: type[K], shape: tuple[int | None, ...]) -> NDArray[K]:
-    """Return the array if it has the dtype, the shape (None: any length above 0) and finite values only."""
-    fits = len(values.shape) == len(shape) and all(
-        length > 0 if wanted is None else length == wanted for length, wanted in zip(values.shape, shape, strict=True)
-    )
-    if values.dtype != kind or not fits:
-        raise ValueError(f"an array of {values.dtype} {values.shape} where {np.dtype(kind)} {shape} belongs")
-    if not np.isfinite(values).all():
-        raise ValueError("a value that is not finite")
-    checked: NDArray[K] = values
-    return checked

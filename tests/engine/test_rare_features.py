@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,14 +163,19 @@ def test_non_finite_rows_have_no_effect_on_others() -> None:
 
 def test_memory_of_the_fit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     pooled, both = maps()
-    monkeypatch.setattr(module, "MAX_MAP_BYTES", 3 * sum(x[0].nbytes for x in both.values()))
-    fit = RareFit("rare")
-    for number in range(IMAGES):
-        part = slice(number, number + 1)
-        fit.add(pooled[part], {name: x[part] for name, x in both.items()}, [names()[number]])
-    features, rows = fit.finish()
-    assert len(rows) == 3
-    assert len(set(features.banks["fine"].image_M.tolist())) == IMAGES
+    image_bytes = sum(x[0].nbytes for x in both.values())
+    monkeypatch.setattr(module, "MIN_STORED", 5)
+    for most, large, stored in ((3, 0, 3), (3, 4, 4), (3, 99, 5), (7, 99, 7), (0, 0, 2)):
+        monkeypatch.setattr(module, "MAX_MAP_BYTES", most * image_bytes)
+        monkeypatch.setattr(module, "MAX_LARGE_MAP_BYTES", large * image_bytes)
+        for batch in (1, 2, IMAGES):  # also where the first batch is too large
+            fit = RareFit("pooled+rare")
+            for start in range(0, IMAGES, batch):
+                part = slice(start, start + batch)
+                fit.add(pooled[part], {name: x[part] for name, x in both.items()}, names()[part])
+            features, rows = fit.finish()
+            assert len(rows) == stored
+            assert len(set(features.banks["fine"].image_M.tolist())) == IMAGES
 
 
 def test_the_state_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -183,8 +189,27 @@ def test_the_state_comes_back_from_its_file(tmp_path: Path) -> None:
     from dinocli.quality.rarity_file import save_banks
 
     save_banks(tmp_path / "b.safetensors", features.banks)
-    with pytest.raises(WeightsError, match="not of a feature with rare patches"):
+    with pytest.raises(WeightsError, match="cannot be read as the state of a feature with rare patches"):
         RareFeatures.load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: replace(whole, kind="pooled"),
+        lambda whole: replace(whole, kind="rare"),
+        lambda whole: replace(whole, mean_F=torch.zeros(7)),
+        lambda whole: replace(whole, banks={"fine": whole.banks["fine"]}),
+        lambda whole: replace(whole, whitening=replace(whole.whitening, axes_SP=whole.whitening.axes_SP[:, :5])),
+        lambda whole: replace(whole, whitening=replace(whole.whitening, axes_SP=whole.whitening.axes_SP[:5])),
+        lambda whole: replace(whole, whitening=replace(whole.whitening, scale_S=-whole.whitening.scale_S)),
+    ],
+)
+def test_a_damaged_state_is_refused(tmp_path: Path, damage: Callable[[RareFeatures], RareFeatures]) -> None:
+    features = damage(fitted("pooled+rare")[0])
+    features.save(tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"a\.safetensors cannot be read as the state"):
+        RareFeatures.load(tmp_path / "a.safetensors")
 
 
 @torch.inference_mode()

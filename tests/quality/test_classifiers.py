@@ -207,3 +207,13 @@ def test_suggestions_are_unsure_open_and_unlike_each_other() -> None:
         np.flatnonzero(open_N).tolist(), key=lambda row: margins(probability)[row]
     )
     assert len(set(suggest(NormalizedFeatures(rows), probability, open_N, 150))) == 150
+
+
+@pytest.mark.parametrize("names", [("bad", "good"), ("good", "bad")])
+def test_accuracy_does_not_depend_on_the_names_of_classes(names: tuple[str, str]) -> None:
+    rows_MD = prepared(np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32))
+    labels_M = np.array([names[0]] + 6 * [names[1]])
+    class_M = np.unique(labels_M, return_inverse=True)[1]
+    parts = [(np.arange(1, 7), np.array([0])), (np.array([0, 2, 4, 6]), np.array([1, 3, 5]))]
+    found_M = out_of_fold(Candidate("mean"), rows_MD, class_M, parts).argmax(axis=1)
+    assert np.unique(labels_M)[found_M[0]] == names[1], "the only image of its class has no training image"

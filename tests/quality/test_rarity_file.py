@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,5 +35,22 @@ def test_a_file_that_is_no_bank_is_refused(tmp_path: Path, content: bytes | None
 def test_other_tensors_are_no_bank(tmp_path: Path) -> None:
     path = tmp_path / "bank.safetensors"
     save_banks(path, {}, others={"axes": torch.ones(2)})
-    with pytest.raises(WeightsError, match="no memory bank"):
+    with pytest.raises(WeightsError, match=r"cannot be read as a memory bank .it holds none"):
+        load_banks(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("patches_MD", torch.ones(3, 4)),
+        ("mean_D", torch.tensor([torch.nan])),
+        ("std_D", torch.zeros(12)),
+        ("image_M", torch.zeros(2, dtype=torch.int64)),
+        ("spread", torch.ones(2)),
+    ],
+)
+def test_tensors_that_do_not_fit_each_other_are_refused(tmp_path: Path, name: str, value: torch.Tensor) -> None:
+    path = tmp_path / "bank.safetensors"
+    save_banks(path, {"coarse": replace(built(maps()), **{name: value})})
+    with pytest.raises(WeightsError, match="cannot be read as a memory bank"):
         load_banks(path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_model import inside_of
 from dinocli.engine.image_batches import ImageBatches
-from dinocli.engine.rare_features import MAX_MAP_BYTES, SAMPLE, RareFeatures, RareFit
+from dinocli.engine.rare_features import SAMPLE, RareFeatures, RareFit, max_stored
 from dinocli.engine.signals import Signals
 from dinocli.engine.square_resize import inputs_by_size
 from dinocli.errors import DataError, Interrupted
@@ -76,7 +76,6 @@ def _sample(context: EmbedContext, image_batches: ImageBatches) -> list[int]:
     blank = torch.zeros(1, context.backbone.in_chans, side, side, device=context.device)
     with torch.inference_mode():
         _, maps = rarity_maps(context.backbone, blank)
-    max_maps = MAX_MAP_BYTES // sum(map_BDhw.numel() * 4 for map_BDhw in maps.values())
     tiles = len(image_batches) / max(1, len(context.images))
-    count = max(MIN_SAMPLE, round(min(SAMPLE, max_maps) / max(1.0, tiles)))
+    count = max(MIN_SAMPLE, round(min(SAMPLE, max_stored(maps)) / max(1.0, tiles)))
     return [int(number) for number in np.random.default_rng(0).permutation(len(context.images))[:count]]
