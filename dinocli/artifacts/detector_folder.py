@@ -39,7 +39,7 @@ RecordedCanvas = Annotated[list[Annotated[int, Field(gt=0, le=2 * MAX_LONG_SIDE)
 
 
 class DetectorRecord(Stored):
-    """`detector.json`; without a canvas if the images had several, and before it was recorded."""
+    """`detector.json`; without canvas and precision before they were recorded, without canvas if images had several."""
 
     threshold: str
     size: Count
@@ -47,6 +47,7 @@ class DetectorRecord(Stored):
     stride: Count
     tile: str
     features: Literal["fine", "coarse", "both"]
+    precision: Literal["", "fp32", "bf16", "fp16"] = ""
     refine: bool
     min_area: Count | None
     weights: AnyJson
@@ -94,7 +95,7 @@ def save_detector(
         backbone: The weights.
         info: Origin of the weights.
         preprocess: Preprocessing of the weights.
-        settings: Threshold, size, stride, tile, features, refine and min_area, as in `DetectorRecord`.
+        settings: Threshold, size, stride, tile, features, precision, refine and min_area, as in `DetectorRecord`.
     """
     with atomic_folder(folder) as part:
         save_backbone(part / BACKBONE, backbone, info, preprocess)

@@ -7,6 +7,7 @@ from dinocli.artifacts.detector_folder import Detector, load_detector
 from dinocli.artifacts.detector_verification import verified_detector
 from dinocli.artifacts.export_source import Source, open_source
 from dinocli.data.region_of_interest import is_box
+from dinocli.engine.precision import graph_note
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.export_graph import Compute
@@ -122,6 +123,8 @@ def open_detector_graph(folder: str, reporter: ProgressReporter, *, with_preproc
     source = open_source(str(detector.backbone), "", reporter)
     if detector.record["stride"]:
         source.backbone.set_stride(detector.record["stride"])
+    if note := graph_note(folder, detector.record["precision"]):
+        reporter.warn(note)
     graph = DetectorGraph(detector, source, with_preprocessing)
     if not detector.record["canvas"]:
         rows, columns = graph.geometry.canvas

@@ -23,12 +23,14 @@ class Source:
         info: Origin of the weights.
         preprocess: Preprocessing of the weights.
         manifest: run.json of the training run of the weights; empty if dinocli did not train them.
+        has_reading: The preprocessing was stored with the weights; otherwise it is that of 8-bit images.
     """
 
     backbone: Backbone
     info: WeightsInfo
     preprocess: Preprocess
     manifest: dict[str, Any]
+    has_reading: bool = True
 
     def facts(self) -> dict[str, str]:
         """Return the metadata stored with the weights, as strings."""
@@ -59,7 +61,7 @@ def open_source(weights: str, model: str, reporter: ProgressReporter, *, pool: s
     backbone, info, stored = load_backbone(weights, model, pool=pool)
     reporter.line(info.describe())
     preprocess = Preprocess.from_dict(stored) if stored else plain_preprocess(info)
-    return Source(backbone.eval(), info, preprocess, _manifest(user_path(weights)))
+    return Source(backbone.eval(), info, preprocess, _manifest(user_path(weights)), bool(stored))
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -16,9 +16,11 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
     """Refuse feature files whose features are not comparable.
 
     Raises:
-        WeightsError: Weights, preprocessing, tokens, layers or the images that rare patches were fitted to differ.
+        WeightsError: Weights, preprocessing, tokens, layers, precision or the images of a fit differ.
     """
-    for key in ("weights", "preprocess", "tokens", "layers", "fitted"):
+    for key in ("weights", "preprocess", "tokens", "layers", "fitted", "precision"):
+        if key == "precision" and not (other.meta.get(key) and file.meta.get(key)):
+            continue
         if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
             name = {"fitted": "images to fit rare patches to"}.get(key, key)
             one, two = other.preprocess(), file.preprocess()
@@ -34,6 +36,9 @@ def differences(one: FeatureFile, other: FeatureFile) -> list[str]:
     """Return what differs besides the weights, as far as both files record it."""
     kinds = list(dict.fromkeys(file.meta.get("tokens") for file in (one, other) if file.meta))
     differing = [f"--tokens {' and '.join(map(str, kinds))}"] if len(kinds) > 1 else []
+    precisions = [file.meta.get("precision") or "" for file in (one, other)]
+    if all(precisions) and len(set(precisions)) > 1:
+        differing.append(f"--precision {' and '.join(precisions)}")
     reading, other_reading = one.preprocess(), other.preprocess()
     return differing + (differing_reading(reading, other_reading) if reading and other_reading else [])
 

@@ -51,6 +51,7 @@ class FeatureRecord(Stored):
     tokens: Name = "pooled"
     layers: int = Field(1, ge=1, le=1000)
     normalized: bool = False
+    precision: str = ""
     tile: str = ""
     shard: str = ""
     weights: WeightsRecord

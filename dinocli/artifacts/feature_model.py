@@ -20,6 +20,7 @@ from dinocli.data.read import Reader
 from dinocli.data.region_of_interest import Box, region_mask
 from dinocli.data.stored_reading import FirstImages
 from dinocli.engine.device import pick_device
+from dinocli.engine.precision import DTYPES, feature_precision
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.engine.square_resize import CANVAS_PER_SIDE, CONVNET_CELL, input_size, inputs_by_size, squashed
 from dinocli.errors import DataError, UsageError, WeightsError
@@ -67,6 +68,7 @@ class FeatureModel:
     normalize: bool = False
     info: WeightsInfo | None = None
     cell: int = 0
+    precision: str = "fp32"
     reporter: ProgressReporter = field(default_factory=ProgressReporter)
     like: str = ""
     _first_images: FirstImages = field(init=False, repr=False)
@@ -87,7 +89,7 @@ class FeatureModel:
         names: Sequence[str] | None = None,
         box: Box | None = None,
     ) -> NDArray[np.float32]:
-        """Return the features of images, in order, as float32: those of `dinocli embed --precision fp32`.
+        """Return the features of images, in order, as float32: those of `dinocli embed` in the same precision.
 
         Args:
             images: Paths, PIL images, arrays or tensors, also mixed; read batch by batch, so that any number fits.
@@ -108,11 +110,12 @@ class FeatureModel:
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give 1 or more")
         tokens = self.tokens.without_region() if box else self.tokens
+        autocast = DTYPES.get(self.precision)
 
         def submitted() -> Iterator[tuple[list[int], Tensor]]:
             for places, x_BCHW in self._batches(images, batch_size, box):
                 image_B = None if names is None else tokens.numbers([names[place] for place in places])
-                yield places, compute_features(self.backbone, x_BCHW, autocast=None, tokens=tokens, image_b=image_B)
+                yield places, compute_features(self.backbone, x_BCHW, autocast=autocast, tokens=tokens, image_b=image_B)
 
         order, parts = list[int](), list[NDArray[np.float32]]()
         with eval_mode(self.backbone):
@@ -247,7 +250,8 @@ def feature_model_of(file: FeatureFile, device: str = "cpu") -> FeatureModel:
     )
     cell = (backbone.patch or CONVNET_CELL) if file.meta.get("keep_aspect") else 0
     normalize, like = bool(file.meta.get("normalized")), str(file.path)
-    return FeatureModel(ready(backbone, where), preprocess, tokens, normalize, info, cell, like=like)
+    precision = feature_precision(where, "auto", file.meta.get("precision") or "fp32")
+    return FeatureModel(ready(backbone, where), preprocess, tokens, normalize, info, cell, precision, like=like)
 
 
 def ready(backbone: Backbone, device: torch.device) -> Backbone:

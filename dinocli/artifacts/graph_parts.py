@@ -8,6 +8,7 @@ from dinocli.artifacts.export_source import open_source
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, open_features, sidecar
 from dinocli.artifacts.feature_graph import FeatureGraph
 from dinocli.config.preprocess import Preprocess
+from dinocli.engine.precision import graph_note
 from dinocli.engine.rare_features import RareFeatures
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
@@ -59,6 +60,8 @@ def open_graph(
         raise WeightsError(f"{of} was made with other weights; leave out the weights to take its own")
     if about.get("preprocess"):
         source = replace(source, preprocess=Preprocess.from_dict(about["preprocess"]))
+    if note := graph_note(of, about.get("precision", "")):
+        reporter.warn(note)
     rare = RareFeatures.load(sidecar(user_path(like), FITTED_SUFFIX)) if like else None
     if saved and saved.fitted_state:
         rare = _fitted(saved)

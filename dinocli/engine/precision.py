@@ -49,16 +49,39 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, init_scale=2.0**12) if self.name == "fp16" else None
 
 
-def feature_precision(device: torch.device, precision: str) -> str:
-    """Choose the precision of feature extraction: half precision where the hardware supports it, without timing.
+def feature_precision(device: torch.device, precision: str, stored: str = "") -> str:
+    """Choose the precision of feature extraction, without timing: files of several calls have to agree.
 
-    The result of a timing trial could differ between machines or calls, and parts of one file would be inconsistent.
+    On a CPU it is fp32. Features in bf16 have a cosine of .97 to .99 to those in fp32 (`pooled+rare`), so they would
+    differ between CPUs with and without bf16, and from an exported graph.
+
+    Args:
+        device: Device of the network.
+        precision: Requested precision, or `auto`.
+        stored: Precision of the features that these are compared with; empty for none.
     """
     if precision != "auto":
         return precision
+    if stored in (*DTYPES, "fp32"):
+        return stored
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+    return "fp32"
+
+
+def graph_note(source: object, stored: str) -> str:
+    """Return a warning for the export of features that were not computed in fp32; else empty.
+
+    Args:
+        source: Feature file, classifier or detector, for the message.
+        stored: Its precision; empty if unknown.
+    """
+    if stored not in DTYPES:
+        return ""
+    return (
+        f"{source} was computed in {stored} and the graph computes in fp32, so its numbers differ a little: make it "
+        "again with --precision fp32"
+    )
 
 
 def candidates(device: torch.device, precision: str, attention: str, is_vit: bool) -> list[Precision]:

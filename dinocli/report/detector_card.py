@@ -18,7 +18,7 @@ from dinocli.report.text import number
 
 _LIMITS = [
     "- Normal is what the images have that the detector was fitted to. New light, focus or parts need a new detector.",
-    "- Compare with `segment --precision fp32`: half precision, its default on GPUs and some CPUs, gives other digits.",
+    "- Compare with `segment --precision fp32`: half precision, its default on GPUs, gives other digits.",
 ]
 
 

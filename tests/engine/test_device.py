@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dinocli.engine.device import pick_device
-from dinocli.engine.precision import Precision, candidates, fastest
+from dinocli.engine.precision import Precision, candidates, fastest, feature_precision, graph_note
 from dinocli.errors import UsageError
 from tests.forks import FORKS
 
@@ -38,6 +38,18 @@ def test_a_cpu_without_bfloat16_does_not_try_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": False})
     assert names(CPU, "auto", "auto", is_vit=True) == ["fp32 fused", "fp32 math"]
     assert names(CPU, "bf16", "auto", is_vit=False) == ["bf16 fused"]
+
+
+def test_features_are_float32_on_every_cpu_unless_they_follow_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True, "avx512_bf16": True})
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert [feature_precision(device, "auto") for device in (CPU, CUDA)] == ["fp32", "bf16"]
+    assert feature_precision(CPU, "auto", "bf16") == "bf16"
+    assert feature_precision(CUDA, "auto", "fp32") == "fp32"
+    assert feature_precision(CPU, "fp16", "bf16") == "fp16", "what is asked for counts"
+    assert feature_precision(CPU, "auto", "unknown") == "fp32"
+    assert graph_note("feats.npy", "fp32") == graph_note("feats.npy", "") == ""
+    assert "feats.npy was computed in bf16" in graph_note("feats.npy", "bf16")
 
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16 fused"), (False, "fp16 fused")])

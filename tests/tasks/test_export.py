@@ -84,6 +84,37 @@ def test_a_timm_folder_and_a_file_of_tensors_give_the_same(weights: str, tmp_pat
 
 
 @pytest.mark.slow
+def test_weights_that_no_folder_was_read_for_are_exported_without_a_reading(weights: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(1000, 4000, (40, 48)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
+    export(ExportOptions(weights, FOUR_BLOCKS, "timm", str(tmp_path / "folder")))
+    export(ExportOptions(weights, FOUR_BLOCKS, "safetensors", str(tmp_path / "f.safetensors")))
+    rows = []
+    for number, name in enumerate((weights, str(tmp_path / "folder"), str(tmp_path / "f.safetensors"))):
+        out, model = tmp_path / f"{number}.npy", FOUR_BLOCKS if name == weights else ""
+        asked = {"weights": name, "model": model, "size": 32, "device": "cpu", "tokens": "pooled", "note": False}
+        embed(EmbedOptions((str(tmp_path / "in"),), str(out), read=ReadOptions(workers=0), **asked))  # type: ignore[arg-type]
+        file = open_features(out)
+        assert file.meta["preprocess"]["deep"], "the range of these images is measured"
+        rows.append(file.rows)
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rows[2], rows[0], rtol=1e-5, atol=1e-6)
+    again = export(ExportOptions(str(tmp_path / "folder"), "", "timm", str(tmp_path / "again")))
+    assert "dinocli" not in json.loads((again.path / "config.json").read_text())
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_a_timm_folder_keeps_the_pooling_of_a_transformer(tmp_path: Path, pool: str) -> None:
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit").state_dict(), str(tmp_path / "v.safetensors"))
+    source = open_source(str(tmp_path / "v.safetensors"), "test_vit", ProgressReporter(), pool=pool)
+    save_backbone(tmp_path / "folder", source.backbone, source.info, source.preprocess, keep_reading=False)
+    again, _, reading = load_backbone(str(tmp_path / "folder"))
+    assert (again.pool_kind, reading) == (pool, None)
+
+
 def test_onnx_of_a_transformer_with_registers_takes_any_batch_and_size(weights: str) -> None:
     source = tiny(weights, *REGISTERS, size=56)
     data, difference = to_onnx(source.backbone, source.preprocess.size, source.facts())

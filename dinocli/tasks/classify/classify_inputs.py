@@ -25,7 +25,7 @@ from dinocli.tasks.feature_inputs import embed_options, embed_temporarily, open_
 
 RECORDED_KEYS = (
     *("tokens", "layers", "keep_aspect", "normalize", "normalized", "whitened", "dtype", "tile"),
-    *("fitted", "weights", "preprocess"),
+    *("fitted", "precision", "weights", "preprocess"),
 )
 """Keys of `feats.json` that determine a feature; a saved classifier stores them."""
 

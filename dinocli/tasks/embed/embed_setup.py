@@ -138,8 +138,10 @@ def prepare(
     reporter.stage("loading weights")
     tokens: Extractor
     stored: dict[str, Any] | None = None
+    like_precision = ""
     if options.like:
         file = open_features(user_path(options.like))
+        like_precision = file.meta.get("precision", "")
         maker = main_first(lambda: feature_model_of(file))
         assert maker.info is not None
         backbone, info, preprocess = maker.backbone, maker.info, maker.preprocess
@@ -159,7 +161,7 @@ def prepare(
         Tokens("pooled" if options.tokens == AUTO else options.tokens, options.layers).check(backbone)
         preprocess = _preprocess(options, images, info, stored, reporter, reading_of)
     reporter.stage("preparing the network")
-    precision = feature_precision(device, options.precision)
+    precision = feature_precision(device, options.precision, like_precision)
     backbone = ready(backbone, device)
     if not options.like:
         threads = thread_count(options.read.data(stored).workers)

@@ -103,7 +103,7 @@ def _write(path: Path, kind: str, whole: FeatureGraph | DetectorGraph) -> float:
     """Write the file or folder, and return the difference of its features, read back, to the original network."""
     source = whole.source
     if kind == "timm":
-        save_backbone(path, source.backbone, source.info, source.preprocess)
+        save_backbone(path, source.backbone, source.info, source.preprocess, keep_reading=source.has_reading)
         return _compared(timm.create_model(f"local-dir:{path}", pretrained=True), source)  # loaded as a user will
     if kind == "transformers":
         write_transformers(path, source.backbone, source.preprocess)
@@ -123,7 +123,8 @@ def _write(path: Path, kind: str, whole: FeatureGraph | DetectorGraph) -> float:
 
 def _to_safetensors(source: Source) -> tuple[bytes, float]:
     """Return a safetensors file, and how far the features of timm's model with its tensors differ."""
-    data, _ = to_safetensors(source.backbone, source.info, source.preprocess, source.facts())
+    about = source.backbone, source.info, source.preprocess, source.facts()
+    data, _ = to_safetensors(*about, keep_reading=source.has_reading)
     model = timm.create_model(source.info.name, pretrained=False, num_classes=0, **source.backbone.model_args)
     try:
         model.load_state_dict(load(data))

@@ -64,7 +64,7 @@ class Answers:
             model.device,
             self._options.canvas_side,
             parse_tiling(self._options.tile),
-            autocast=DTYPES.get(feature_precision(model.device, options.precision)),
+            autocast=DTYPES.get(feature_precision(model.device, self._options.precision)),
         )
         self._name, self._preprocess, self._reporter = f"detector {detector.folder}", model.preprocess, reporter
         self._first_images = FirstImages(model.preprocess, self._name, reporter.warn)

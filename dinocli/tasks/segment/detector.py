@@ -25,6 +25,7 @@ def keep_detector(options: SegmentOptions, context: EmbedContext, name: str, fit
         "threshold": str(options.method_options.get("threshold", "auto")),
         "size": options.canvas_side,
         "features": fitted.features,
+        "precision": context.precision,
         "refine": options.refines,
         **{key: getattr(options, key) for key in ("stride", "tile", "min_area")},
     }
@@ -47,6 +48,7 @@ def open_detector(options: SegmentOptions) -> tuple[Detector, SegmentOptions]:
         **{key: record[key] for key in ("size", "stride", "tile")},
         method="anomaly",
         weights=str(detector.backbone),
+        precision=record["precision"] if options.precision == "auto" and record["precision"] else options.precision,
         **{key: record[key] for key in ("refine", "min_area") if getattr(options, key) is None},
     )
     return detector, settled

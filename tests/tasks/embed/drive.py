@@ -22,8 +22,8 @@ def write_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
 
 
 def job(folder: Path, out: Path, kind: str = "auto", layers: int = 1, **changed: Any) -> EmbedOptions:
-    """Return a job with a tiny random convnet on 32 pixels, in float32: CPUs with AMX would choose bf16."""
-    net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu", "precision": "fp32"}
+    """Return a job with a tiny random convnet on 32 pixels."""
+    net = {"weights": "none", "model": "test_convnext", "size": 32, "device": "cpu"}
     names = {field.name for field in fields(ReadOptions)}
     read = ReadOptions(**{"workers": 0, **{key: changed.pop(key) for key in names & changed.keys()}})
     usual: dict[str, Any] = {**net, "read": read, "batch_size": 4}

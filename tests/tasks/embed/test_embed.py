@@ -1,21 +1,28 @@
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import open_features
+from dinocli.artifacts.feature_model import load_like
 from dinocli.augment.resample import normalise, resize_square
-from dinocli.errors import DataError, UsageError
+from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.models.create import create_backbone
 from dinocli.models.features import compute_features
 from dinocli.tasks.embed import forward_pass
 from dinocli.tasks.embed.embed import embed
+from dinocli.tasks.embed.embed_options import EmbedOptions
 from dinocli.tasks.feature_inputs import embed_temporarily
+from dinocli.tasks.inputs import ReadOptions
 from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
 from tests.tasks.drive import Ears
 from tests.tasks.embed.drive import job, write_images
@@ -140,3 +147,22 @@ def test_temporary_features_are_those_of_embed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.flat(), np.load(tmp_path / "feats.npy"))
     assert found.names == ["./000.png", "./001.png", "./002.png"]
     assert found.image(1) == folder / "001.png"
+
+
+def test_later_features_take_the_precision_of_the_first(tmp_path: Path) -> None:
+    folder, half, whole = write_images(tmp_path / "in", 5), tmp_path / "half.npy", tmp_path / "whole.npy"
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_convnext").state_dict(), str(tmp_path / "w.safetensors"))
+    for path, precision in ((half, "bf16"), (whole, "auto")):
+        embed(job(folder, path, "pooled", weights=str(tmp_path / "w.safetensors"), precision=precision))
+    assert [open_features(path).meta["precision"] for path in (half, whole)] == ["bf16", "fp32"]
+    like = EmbedOptions((str(folder),), str(tmp_path / "like.npy"), like=str(half), device="cpu")
+    embed(replace(like, read=ReadOptions(workers=0)))
+    again = open_features(tmp_path / "like.npy")
+    assert again.meta["precision"] == "bf16"
+    np.testing.assert_array_equal(again.rows, np.load(half))
+    paths = sorted(map(str, folder.iterdir()))
+    np.testing.assert_allclose(load_like(half).embed(paths), np.load(half), atol=1e-6)
+    assert np.abs(load_like(whole).embed(paths) - np.load(half)).max() > 1e-4, "half precision is not float32"
+    with pytest.raises(WeightsError, match="made with different precision"):
+        check_comparable(open_features(half), open_features(whole))

@@ -254,6 +254,15 @@ def test_a_detector_records_the_canvas_of_images_that_have_one(done: Path, tmp_p
     assert json.loads((tmp_path / "det" / "detector.json").read_text())["canvas"] is None
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_detector_keeps_its_precision(done: Path, tmp_path: Path, precision: str) -> None:
+    saved = {"save_detector": str(tmp_path / "det"), "inputs": (str(done / "in"),), **NET, "precision": precision}
+    segment(_options(tmp_path, "masks", **saved))
+    for asked, settled in (("auto", precision), ("fp16", "fp16")):
+        _, options = open_detector(SegmentOptions((), detector=str(tmp_path / "det"), precision=asked))
+        assert options.precision == settled
+
+
 def test_a_mixed_or_damaged_detector_is_refused(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done / "det", tmp_path / "det")
     (tmp_path / "det" / "anomaly.safetensors").write_bytes(b"other")
