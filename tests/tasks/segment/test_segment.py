@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
 from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
-from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs
+from tests.tasks.segment.discs import StopsAfter, Unlike, disc, disc_options, draw, make_discs
 
 
 def mask_of(out: Path, stem: str) -> NDArray[Any]:
@@ -125,17 +123,6 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
     assert "./05.png" in (tmp_path / "out" / "images.bad.csv").read_text()
     with pytest.raises(DataError, match=r"05\.png"):
         segment(disc_options(images, tmp_path / "strict", max_bad="0"), method=Unlike())
-
-
-class StopsAfter(ProgressReporter):
-    """Sends a signal once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.images = images
-
-    def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
-        if work == "segmenting" and done == self.images:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from tests.tasks.drive import Ears
-from tests.tasks.segment.test_segment import StopsAfter
+from tests.tasks.segment.discs import StopsAfter
 
 NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision": "fp32"}
 
