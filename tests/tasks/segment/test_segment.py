@@ -302,3 +302,12 @@ def test_folder_names_say_which_images_are_good(tmp_path: Path) -> None:
     assert outcome.confusion["true_positive"] == 1
     assert outcome.scores["image AUROC"][0] == 1
     assert json.loads((tmp_path / "out" / "segment.json").read_text())["confusion"] == dict(outcome.confusion)
+
+
+@pytest.mark.parametrize("method", ["pca", "kmeans"])
+@pytest.mark.parametrize("side", [96, 16])  # of one patch, too
+def test_blank_images_have_no_mask(tmp_path: Path, method: str, side: int) -> None:
+    for number in range(3):
+        Image.new("L", (side, side), 90).save(tmp_path / f"{number}.png")
+    options = disc_options(tmp_path, tmp_path / "out", method=method, model="test_resnet", size=side)
+    assert segment(options).empty_images == 3
