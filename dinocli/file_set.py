@@ -131,7 +131,8 @@ def read_consistent(target: Path, read: Callable[[Path], T]) -> T:
         read: Function that reads the target and the files beside it.
 
     Raises:
-        WeightsError: A process died while it replaced them, and they cannot be repaired.
+        WeightsError: Another process is replacing them and takes longer than the wait for its lock, or one died while
+            it replaced them, and they cannot be repaired.
     """
     while True:
         _repair(target)
@@ -164,6 +165,8 @@ def _repair(target: Path) -> None:
     try:
         with locked(hidden_sibling(target, "lock"), target):
             recover(target)
+    except BlockingIOError as busy:
+        raise WeightsError(f"{target} {busy.strerror}; try again") from None
     except OSError as error:
         raise WeightsError(f"{target} was left half replaced and cannot be repaired ({error}); make it again") from None
 

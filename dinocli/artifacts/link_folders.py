@@ -107,7 +107,7 @@ def _shortened(stem: str, tail: str) -> str:
 
 def _check_below(root: Path, name: str, *, resolve: bool) -> None:
     """Raise `DataError` if a name, or with `resolve` the target of its links, lies outside `root`."""
-    if os.path.isabs(name) or os.path.normpath(name).startswith(".."):
+    if os.path.isabs(name) or os.path.normpath(name).split("/")[0] == "..":
         raise DataError(f"the name leads out of {root}")
     if resolve and not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
         raise DataError(f"the link leads out of {root}; --follow-links copies what it leads to")

@@ -7,6 +7,7 @@ tables are written from the journal, and the new result replaces the old one as 
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -170,14 +171,29 @@ class MaskFolder:
         return FileSet(self.manifest, (*RESULT_FILES, PARTIAL_FOLDER, JOURNAL_FILE))
 
     def clear(self) -> None:
-        """Create an empty hidden folder for a new result; a complete older result stays."""
+        """Empty the hidden folder for a new result, but for frames just unpacked; a complete older result stays."""
         self.file_set()
-        remove_path(self.partial.path)
-        self.partial.path.mkdir(parents=True)
+        partial = self.partial
+        partial.path.mkdir(parents=True, exist_ok=True)
+        for path in partial.path.iterdir():
+            if path != partial.frames:
+                remove_path(path)
 
-    def publish(self, files: FileSet) -> None:
-        """Replace an older result by the files of the hidden folder and of the set."""
+    def published(self, root: Path) -> Path:
+        """Return where the folder of the images is once the result is complete: frames leave the hidden folder."""
+        hidden = os.path.abspath(self.partial.frames)
+        return Path(os.path.abspath(self.frames), root.relative_to(hidden)) if root.is_relative_to(hidden) else root
+
+    def publish(self, files: FileSet, root: Path) -> None:
+        """Replace an older result by the files of the hidden folder and of the set.
+
+        Args:
+            files: Set of further files.
+            root: Absolute folder of the images. Older frames stay unless it holds new ones: they may be the images.
+        """
         partial = self.partial.path
+        if self.published(root) != root:
+            files.adopt(self.frames, self.partial.frames)
         for name in RESULT_FILES:
             if (partial / name).exists():
                 files.adopt(self.path / name, partial / name)

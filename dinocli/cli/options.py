@@ -173,7 +173,7 @@ EmbedBatch = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    output("--precision", "Floating-point format; auto: that of --like or --detector, else fp32, on a GPU bf16."),
+    output("--precision", "Floating-point format; auto: fp32, on a GPU bf16."),
 ]
 
 

@@ -20,12 +20,12 @@ from dinocli.data.bad_images import BadLimit, bad_limit
 from dinocli.data.canvas import Canvas
 from dinocli.data.image_list import ImageList
 from dinocli.data.memory_budget import cache_limit, disk_budget, memory_budget
-from dinocli.data.packfile import SUFFIX, append_index, checksum, new_file, open_file, remove_old
+from dinocli.data.packfile import SUFFIX, append_index, checksum, open_file, remove_old
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
 from dinocli.data.store import Index, Packed, Store, Stream
 from dinocli.errors import DataError
-from dinocli.files import home_folder
+from dinocli.files import atomic_file, home_folder
 
 T = TypeVar("T")
 
@@ -201,7 +201,8 @@ def _in_memory(decoder: Decoder, budget: int) -> Packed:
 def _on_disk(decoder: Decoder, path: Path, budget: int) -> Packed:
     used, sums = 0, []
     try:
-        with new_file(path) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
 
             def add(canvas: Canvas) -> int:
                 nonlocal used

@@ -10,6 +10,7 @@ from dinocli.config.preprocess import Preprocess
 from dinocli.data.image_sample import ImageSample
 from dinocli.data.pixels import full_range
 from dinocli.data.ranges import MEASURED, PER_IMAGE, depth_kind
+from dinocli.data.spread import spread
 
 # An extreme value is suspected to be nodata if all three hold:
 _MIN_NODATA_FRACTION = 0.001  # of all pixels have it; fewer are hot or dead pixels
@@ -94,9 +95,7 @@ def nodata_notes(samples: Sequence[ImageSample], policy: str) -> list[str]:
     """Warn about an extreme value that is probably nodata and widens a measured range."""
     if policy not in MEASURED:
         return []
-    values = np.concatenate(
-        [image.values[:: max(1, len(samples) * image.values.size // _MAX_VALUES)] for image in samples]
-    )
+    values = np.concatenate([spread(image.values, _MAX_VALUES // len(samples)) for image in samples])
     return [
         f"{value:g} holds {share:.1%} of the pixels, far from the others ({low:g} to {high:g}), and widens the range; "
         f"if it means no data use --nodata {_exact(value)}, else --range fixed:{low:g},{high:g}"

@@ -13,6 +13,7 @@ from dinocli.data.decode import decode, decode_in_memory, page_count
 from dinocli.data.limits import Allowance
 from dinocli.data.pixels import NO_VALID_PIXEL, Decoded, Pixels, full_range, is_grey
 from dinocli.data.region_of_interest import region_of
+from dinocli.data.spread import spread
 from dinocli.errors import DataError
 
 AlphaKind = Literal["none", "opaque", "mask", "data"]
@@ -66,7 +67,7 @@ class ImageSample:
         grey: The image has no colour.
         low: Minimum value; only finite, valid and visible pixels count, also for `high` and `values`.
         high: Maximum value.
-        values: Every k-th value, at most about 65,536.
+        values: Values spread over the image, at most 65,536.
         alpha: See `AlphaKind`.
         nodata: Some pixels are nodata by a tag or mask in the file.
         pages: Number of pages or frames; 1 if they were not counted.
@@ -145,7 +146,7 @@ def _sample_of(whole: Decoded, name: str, reading: SourceReading, pages: int = 1
         grey=is_grey(image.without_alpha("ignore" if alpha == "data" else "white")),
         low=float(valid.min()),
         high=float(valid.max()),
-        values=valid[:: max(1, valid.size // _MAX_VALUES)].astype(np.float64),
+        values=spread(valid, _MAX_VALUES).astype(np.float64),
         alpha=alpha,
         nodata=image.masked is not None or (bool(image.nodata) and image.nodata_mask() is not None),
         pages=pages,
@@ -156,7 +157,7 @@ def _sample_of(whole: Decoded, name: str, reading: SourceReading, pages: int = 1
         not_inverted=image.not_inverted,
         absent_nodata=tuple(value for value in nodata if untagged.nodata_mask((value,)) is None),
         channel_ranges=tuple((float(v.min()), float(v.max())) if v.size else (0.0, 0.0) for v in by_channel),
-        channel_values=tuple(v[:: 1 + v.size * len(by_channel) // _MAX_VALUES].astype(np.float64) for v in by_channel),
+        channel_values=tuple(spread(v, _MAX_VALUES // len(by_channel)).astype(np.float64) for v in by_channel),
     )
 
 
@@ -187,6 +188,6 @@ def _alpha_kind(alpha: Pixels | None) -> AlphaKind:
         return "opaque"
     if not (alpha > _MIN_PEAK_ALPHA * full).any():
         return "data"  # as alpha it would hide the whole image: unused zeros, or values of another scale
-    some = alpha.reshape(-1)[:: max(1, alpha.size // _MAX_VALUES)]
+    some = spread(alpha.reshape(-1), _MAX_VALUES)
     extreme_fraction = np.count_nonzero((some == 0) | (some == full)) / some.size
     return "data" if extreme_fraction < _MIN_EXTREME_FRACTION and np.unique(some).size > _MAX_LEVELS else "mask"

@@ -1,6 +1,5 @@
 """Image labels from folder names, a CSV or annotations; only evaluation uses them, never the guard."""
 
-import csv
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -136,13 +135,13 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
     try:
         content = read_content(path)
         if content.startswith(_ZIP_MAGIC):
-            raise DataError(f"{path} is a spreadsheet or an archive; save it as CSV")
+            raise DataError("it is a spreadsheet or an archive")
         text = decode_text(content)
         if not is_utf8(text):
             text = windows_text(text)
             note(f"{path} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if labels look wrong")
         rows = parse_table(text)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, DataError) as error:
         raise DataError(f"cannot read the labels {path}: {error}; give `folder` or a CSV") from None
     header = rows[0].cells if rows else []
     folded = [column_name(cell) for cell in header]

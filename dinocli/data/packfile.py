@@ -1,16 +1,15 @@
 """File format of a packed store: all canvases, then the index, then length and checksum of the index.
 
-The file is written under a temporary name, flushed and renamed, and memory-mapped read-only: processes share its pages,
+The file is written atomically (`files.atomic_file`), and memory-mapped read-only: processes share its pages,
 and the kernel drops them when memory is short. Canvases damaged on the disk are found by checksums and decoded again.
 """
 
 import io
 import mmap
 import os
-import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,12 +22,12 @@ from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
 from dinocli.data.store import Index, Packed
 from dinocli.errors import DataError
+from dinocli.files import remove_abandoned
 
 SUFFIX = ".canvases"
 _MAGIC = b"dinocli2"
 _TAIL_BYTES = 24  # length of the index, its checksum, magic number
 _MAX_FILES = 4  # including those of earlier data or settings; each can be as large as the dataset
-_ABANDONED_SECONDS = 86_400  # age of its last write from which a temporary file is deleted
 
 
 class Packfile(Packed):
@@ -110,21 +109,6 @@ def checksum(canvas: Canvas) -> int:
     return (total + int.from_bytes(content[words_end:].tobytes(), "little")) % 2**64
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that is renamed to `path` when the block ends, or deleted when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def append_index(file: IO[bytes], index: Index, sums: Sequence[int], unreadable: list[tuple[int, str]]) -> None:
     """Write the index and the tail, which complete the file.
 
@@ -177,10 +161,9 @@ def open_file(path: Path, reader: Reader, images: ImageList) -> Packfile | None:
 
 
 def remove_old(folder: Path) -> None:
-    """Delete all but the 4 newest files, and abandoned temporary files."""
+    """Delete all but the 4 newest files, and the temporary files of dead processes."""
+    remove_abandoned(folder)
     with suppress(FileNotFoundError):  # another run deletes at the same time
         newest_first = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        temporary = folder.glob(f"*{SUFFIX}.*.tmp")
-        abandoned = [path for path in temporary if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS]
-        for path in (*newest_first[_MAX_FILES:], *abandoned):
+        for path in newest_first[_MAX_FILES:]:
             path.unlink()

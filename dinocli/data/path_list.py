@@ -1,6 +1,5 @@
 """Lists of paths: `@list.txt`, a table with a path column, or standard input."""
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 
@@ -19,6 +18,7 @@ from dinocli.errors import DataError
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
 _TABLES = (".csv", ".tsv")
+_TAKES = "@ takes a text file with one path a line, or a table with a column path"
 
 
 def read_path_list(path: str) -> Iterator[str]:
@@ -48,8 +48,13 @@ def read_path_list(path: str) -> Iterator[str]:
     if column_name(first.strip('"')) in PATH_COLUMNS and not os.path.lexists(first):  # one column: names hold commas
         lines = text_lines(text)
         return _line_paths("\n".join(lines[[line.strip() for line in lines].index(first) + 1 :]))
-    is_table = path.lower().endswith(_TABLES) or _has_columns(first)
-    return _table_paths(text, path) if is_table else _line_paths(text)
+    if path.lower().endswith(".json") and first.startswith(("{", "[")):
+        raise DataError(f"{path!r} is JSON: {_TAKES}")
+    try:
+        is_table = path.lower().endswith(_TABLES) or _has_columns(first)
+        return _table_paths(parse_table(text)) if is_table else _line_paths(text)
+    except DataError as error:
+        raise DataError(f"cannot read the list {path!r}: {error}; {_TAKES}") from error
 
 
 def listed_paths(content: bytes, source: str, *, null: bool = False) -> Iterator[str]:
@@ -80,11 +85,7 @@ def _has_columns(first: str) -> bool:
     return len(cells) > 1 and (not set(PATH_COLUMNS).isdisjoint(cells) or os.path.lexists(_existing(cells[0])))
 
 
-def _table_paths(text: str, path: str) -> Iterator[str]:
-    try:
-        rows = parse_table(text)
-    except csv.Error as error:
-        raise DataError(f"cannot read the table {path!r}: {error}; save it as text, one path a line") from error
+def _table_paths(rows: Sequence[TableRow]) -> Iterator[str]:
     header = [column_name(cell) for cell in rows[0].cells] if rows else []
     named = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
     column = named if named is not None else _file_column(rows)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.config.preprocess import Channels
+from dinocli.data.spread import spread
 from dinocli.errors import DataError
 
 Pixels = NDArray[Any]
@@ -238,7 +239,7 @@ def _value_range(pixels: Pixels) -> float:
     """Return 255 for 8 bits, else the range of the values without a few hot or dead pixels."""
     if pixels.dtype == np.uint8:
         return 255.0
-    some = pixels.reshape(-1)[:: max(1, pixels.size // _MAX_VALUES)]
+    some = spread(pixels.reshape(-1), _MAX_VALUES)
     some = some[np.isfinite(some)]
     low, high = np.quantile(some.astype(np.float64), (0.001, 0.999)) if some.size else (0.0, 0.0)
     return float(high - low)

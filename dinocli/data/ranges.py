@@ -13,6 +13,7 @@ import numpy as np
 
 from dinocli.config.preprocess import Preprocess
 from dinocli.data.pixels import Mask, Pixels, full_range
+from dinocli.data.spread import spread
 from dinocli.errors import DataError, UsageError
 
 MEASURED = ("auto", "minmax", "percentile")
@@ -22,7 +23,7 @@ PER_IMAGE = "image"
 """Policy that gives each image its own range."""
 
 _BLOCK_SAMPLES = 2**20  # samples mapped at once: their float copy stays in the CPU cache
-_PERCENTILE_SAMPLES = 2**18  # samples, evenly spread, for the percentiles of one image (at least)
+_PERCENTILE_SAMPLES = 2**18  # at most, over all channels, for the percentiles of one image
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,13 @@ def _channel_ranges(pixels: Pixels, preprocess: Preprocess) -> tuple[Pixels, Pix
 
 def _image_range(pixels: Pixels, preprocess: Preprocess, missing: Mask | None) -> tuple[Pixels, Pixels]:
     """Return low and high of one image: arrays of one value, or one per selected channel."""
-    step = pixels.size // _PERCENTILE_SAMPLES | 1  # odd: an even step would sample the same few columns in each row
-    samples = pixels.reshape(-1, pixels.shape[-1])[::step]
+    channels = pixels.shape[-1]
+    samples = spread(pixels.reshape(-1, channels), _PERCENTILE_SAMPLES // channels)
     valid = np.isfinite(samples)
     if missing is not None:
-        valid &= ~missing.reshape(-1, pixels.shape[-1])[::step]
+        valid &= ~spread(missing.reshape(-1, channels), _PERCENTILE_SAMPLES // channels)
     ranges = []
-    for channel in range(pixels.shape[-1]) if preprocess.channels else [slice(None)]:
+    for channel in range(channels) if preprocess.channels else [slice(None)]:
         values = samples[:, channel][valid[:, channel]]
         percentiles = (preprocess.range_low, preprocess.range_high)
         low, high = np.percentile(values.astype(np.float64), percentiles) if values.size else (0.0, 1.0)

@@ -6,6 +6,7 @@ sees the pixels that the weights were trained on.
 
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -105,10 +106,13 @@ class Reader:
 
         The box is in pixels of the whole image, also with a region.
         """
-        if box is None:
-            return self.whole(path)
-        left, top, width, height = box
-        return self._without_region().full(path)[:, top : top + height, left : left + width]
+        return self.whole(path) if box is None else next(self.tiles(path, [box]))
+
+    def tiles(self, path: str, boxes: Iterable[tuple[int, int, int, int]]) -> Iterator[Canvas]:
+        """Yield several tiles of an image, as `tile`; the image is decoded once."""
+        canvas = self._without_region().full(path)
+        for left, top, width, height in boxes:
+            yield canvas[:, top : top + height, left : left + width]
 
     def part(self, path: str, box: tuple[int, int, int, int]) -> Canvas:
         """Read a box (left, top, width, height) of the whole image at canvas size, as `whole` reads an image."""

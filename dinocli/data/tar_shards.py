@@ -5,6 +5,7 @@ an archive are read once; then each image takes one read.
 """
 
 import bisect
+import math
 import os
 import posixpath
 import re
@@ -27,7 +28,7 @@ COMPRESSED = (
 )
 _COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAX_HEADER_BYTES = 1 << 20  # read at once while listing: a header can claim gigabytes
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 _MAX_BRACE_NAMES = 1_000_000
 _LINK_TYPES = {tarfile.LNKTYPE: "a hard link", tarfile.SYMTYPE: "a link"}
 
@@ -120,15 +121,16 @@ def expand_braces(pattern: str) -> list[str]:
     Raises:
         DataError: More than a million names.
     """
-    match = _BRACES.search(pattern)
-    if match is None:
-        return [pattern]
-    first, last, width = int(match[1]), int(match[2]), len(match[1])
-    if abs(last - first) >= _MAX_BRACE_NAMES:
+    ranges = [(int(first), int(last)) for first, last in _BRACES.findall(pattern)]
+    if math.prod(abs(last - first) + 1 for first, last in ranges) > _MAX_BRACE_NAMES:
         raise DataError(f"{pattern!r} are more than {_MAX_BRACE_NAMES:,} names; give a folder or a glob")
-    numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
-    heads = (f"{pattern[: match.start()]}{number:0{width}}" for number in numbers)
-    return [head + rest for head in heads for rest in expand_braces(pattern[match.end() :])]
+    names, end = [""], 0
+    for match, (first, last) in zip(_BRACES.finditer(pattern), ranges, strict=True):
+        before, width = pattern[end : match.start()], len(match[1])
+        numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+        names = [f"{name}{before}{number:0{width}}" for name in names for number in numbers]
+        end = match.end()
+    return [name + pattern[end:] for name in names]
 
 
 def refuse_compressed(path: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dinocli.errors import DataError
 from dinocli.files import write_atomic
 
 SEPARATORS = ",;\t|"
@@ -95,8 +96,15 @@ def parse_table(text: str) -> list[TableRow]:
             the most cells.
 
     Raises:
-        csv.Error: Unbalanced quotes.
+        DataError: The text is no table; the reason without the file name.
     """
+    try:
+        return _table_rows(text)
+    except (csv.Error, TypeError, ValueError) as error:  # a cell of more than 131,072 characters, a bad `sep=`
+        raise DataError(f"it is no table ({error})") from error
+
+
+def _table_rows(text: str) -> list[TableRow]:
     lines = text_lines(text)
     skipped = 0
     separator = ""

@@ -1,7 +1,6 @@
 """Unpack a video to a folder of frames, which is then read like any images."""
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,38 +18,29 @@ def is_video(inputs: tuple[str, ...]) -> bool:
     return len(inputs) == 1 and inputs[0].lower().endswith(SUFFIXES)
 
 
-def unpack(video: Path, folder: Path, *, again: bool) -> tuple[Path, int]:
-    """Write the frames of a video as PNG, numbered from 000000 in presentation order.
+def unpack(video: Path, folder: Path) -> int:
+    """Write the frames of a video as PNG, numbered from 000000 in presentation order; return their number.
 
     Frames take disk space, but can be viewed, and an interrupted command reuses them.
 
     Args:
         video: Video file.
-        folder: Parent of the output folder, which is named after the video.
-        again: Delete frames of an earlier command first.
-
-    Returns:
-        Folder and number of the frames.
+        folder: Output folder; created, and empty before.
 
     Raises:
         DataError: The video cannot be read, or holds no frame.
         WeightsError: PyAV is not installed.
     """
-    frames = folder / video.stem
-    if again:
-        shutil.rmtree(folder, ignore_errors=True)
-    frames.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     count = 0
-    for number, image in enumerate(_frames(video)):
-        path = frames / f"{number:06}.png"
-        count = number + 1
-        if not path.is_file():
-            file = io.BytesIO()
-            image.save(file, "png", compress_level=1)
-            write_atomic(path, file.getvalue())
+    for image in _frames(video):
+        file = io.BytesIO()
+        image.save(file, "png", compress_level=1)
+        write_atomic(folder / f"{count:06}.png", file.getvalue())
+        count += 1
     if not count:
         raise DataError(f"{video} holds no frame; check it in a player")
-    return frames, count
+    return count
 
 
 def _frames(video: Path) -> Iterator[Image.Image]:

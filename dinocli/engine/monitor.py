@@ -6,7 +6,7 @@ The device is read rarely and in bulk: metrics stay on the device until `flush`,
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from dinocli.engine.collapse import Row, best_of, feature_collapse, output_collapse
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
+from dinocli.errors import Interrupted
 from dinocli.files import write_atomic
 from dinocli.quality.defect_few_shot import KEY
 from dinocli.quality.probe_result import ProbeResult
@@ -183,11 +184,22 @@ class Monitor:
         elif self._one_hot >= self.window:
             self.stop_reason = "every image gets the same prototype (one-hot collapse)"
 
-    def close(self) -> None:
-        """End the run for the trackers, as failed if the guard stopped it."""
+    def close(self, *, failed: bool = False) -> None:
+        """End the run for the trackers, as failed also if the guard stopped it."""
         for tracker in self._trackers:
             with contextlib.suppress(Exception):  # all metrics are written; an unreachable server changes nothing
-                tracker.close(failed=bool(self.stop_reason))
+                tracker.close(failed=failed or bool(self.stop_reason))
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """End the run for the trackers as failed after an error in the block, not after a signal: it can be resumed."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except Exception:
+            self.close(failed=True)
+            raise
 
     def _write(self, rows: list[Row]) -> None:
         if self.path is not None:

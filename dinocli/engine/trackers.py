@@ -31,7 +31,7 @@ class Tracker(Protocol):
         """Write the logged metrics."""
 
     def close(self, *, failed: bool) -> None:
-        """End the run: an interrupted one is not closed, so that it can be resumed."""
+        """End the run, also after an error; an interrupted one is not closed, since it will be resumed."""
 
 
 class TensorBoardTracker:
@@ -79,6 +79,7 @@ class MlflowTracker:
         id_file = folder / "run_id"
         if id_file.is_file():
             self._run: str = id_file.read_text().strip()
+            self._client.update_run(self._run, status="RUNNING")  # an error may have ended it
             return
         existing = self._client.get_experiment_by_name(EXPERIMENT)
         experiment = existing.experiment_id if existing else self._client.create_experiment(EXPERIMENT)

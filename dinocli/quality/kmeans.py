@@ -185,5 +185,5 @@ def _centres(sums: _Block) -> NDArray[np.float32]:
     """Return the means; an empty cluster gets a row far from all centres."""
     empty = np.flatnonzero(sums.count_K == 0)
     centres_KD = (sums.sum_KD / np.maximum(sums.count_K, 1)[:, None]).astype(np.float32)
-    centres_KD[empty] = sums.far_FD[: len(empty)]
+    centres_KD[empty] = np.resize(sums.far_FD, (len(empty), centres_KD.shape[1]))  # repeated if there are fewer rows
     return centres_KD

@@ -1,7 +1,9 @@
 """Thumbnails of images, read with the preprocessing of the network's input."""
 
 import io
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +11,22 @@ from PIL import Image
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.canvas import rgb
+from dinocli.data.canvas import Canvas, rgb
 from dinocli.data.image_list import ImageList
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.data.read import Reader
 from dinocli.errors import DataError
 from dinocli.report.picture import Picture
 
+T = TypeVar("T")
+
 SUFFIX = ".webp"
 """Suffix of the files of encoded thumbnails."""
 
 _QUALITY = 72
+
+_TILES = 64
+"""Tiles per decoding of an image: bounds the pictures in memory, and lets several threads share a large image."""
 
 BLANK = np.full((1, 1, 3), 200, np.uint8)
 """Replaces images that cannot be read."""
@@ -39,21 +46,40 @@ class Thumbnails:
         self._reader = Reader(preprocess, side) if preprocess else None
 
     def small(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """Yield 8-bit RGB pictures, (h, w, 3), in the order of the rows; blank for unreadable images."""
-        return in_order(self._picture, rows, thread_count("auto"))
+        """Yield 8-bit RGB pictures, (h, w, 3), in the order of the rows; blank for unreadable images.
+
+        An image of several consecutive rows, its tiles, is decoded once for up to `_TILES` of them.
+        """
+        return self._each(lambda pictures: pictures, rows)
 
     def encoded(self, rows: Sequence[int]) -> Iterator[Picture]:
-        """Yield the thumbnails as pictures of a page."""
-        return in_order(lambda row: webp(self._picture(row)), rows, thread_count("auto"))
+        """Yield the thumbnails as pictures of a page; the order and the decoding as `small`."""
+        return self._each(lambda pictures: list(map(webp, pictures)), rows)
 
-    def _picture(self, row: int) -> NDArray[np.uint8]:
+    def _each(self, finish: Callable[[list[NDArray[np.uint8]]], list[T]], rows: Sequence[int]) -> Iterator[T]:
+        groups = self._by_image(rows)
+        for results in in_order(lambda group: finish(self._pictures(group)), groups, thread_count("auto")):
+            yield from results
+
+    def _by_image(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        for _, same in itertools.groupby(rows, lambda row: self.images.names[row]):
+            while some := list(itertools.islice(same, _TILES)):
+                yield some
+
+    def _pictures(self, rows: list[int]) -> list[NDArray[np.uint8]]:
+        """Return the thumbnails of rows of one image."""
         if self._reader is None or self.images.root is None:
-            return BLANK
-        box = self.images.boxes[row] if self.images.boxes else None
+            return [BLANK] * len(rows)
+        path, boxes = str(self.images.root / self.images.names[rows[0]]), self.images.boxes
         try:
-            picture = Image.fromarray(rgb(self._reader.tile(str(self.images.root / self.images.names[row]), box)))
+            if boxes:
+                return [self._thumbnail(tile) for tile in self._reader.tiles(path, [boxes[row] for row in rows])]
+            return [self._thumbnail(self._reader.whole(path))] * len(rows)
         except DataError:
-            return BLANK
+            return [BLANK] * len(rows)
+
+    def _thumbnail(self, canvas: Canvas) -> NDArray[np.uint8]:
+        picture = Image.fromarray(rgb(canvas))
         picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC)
         return np.asarray(picture)
 

@@ -208,7 +208,8 @@ class DistanceScale:
         if threshold.kind == "value":
             soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:
-            lines_F = [self._line_of(maxima_S, threshold) or np.inf for maxima_S in self.maxima_FS]
+            kinds = (self._line_of(maxima_S, threshold) for maxima_S in self.maxima_FS)
+            lines_F = [np.inf if one is None else max(one, 1e-9) for one in kinds]  # peaks are divided by them
             if self.enhanced:  # what is detected may lie below the threshold of fine distances, and is outlined by them
                 far_Fhw, lines_F = far_Fhw[:1], [-np.inf]
             soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line

@@ -26,6 +26,9 @@ MIN_SEPARATION = 0.7
 
 _COLOUR_COMPONENTS = 3
 
+_ROUNDING = 1e-5
+"""Range of the projections, relative to the length of the mean patch, that rounding alone leaves in equal patches."""
+
 
 @dataclass(frozen=True)
 class PcaMethod:
@@ -41,12 +44,18 @@ class PcaMethod:
     seed: int = 0
 
     def fit(self, sample: Iterable[FeatureGrid]) -> "FittedPca":
-        """Fit the first component, its sign and threshold, and three components of the foreground for the colours."""
+        """Fit the first component, its sign and threshold, and three components of the foreground for the colours.
+
+        A single patch, and patches that differ by rounding only, have no foreground: the separation is 0.
+        """
         grids = list(sample)
         patches_ND = sample_patches(grids, FIT_PATCHES, self.seed).features_ND
         mean_D = patches_ND.mean(axis=0)
         axis_D = _components(patches_ND, 1)[0]
         projected_N = (patches_ND - mean_D) @ axis_D
+        if np.ptp(projected_N) <= _ROUNDING * np.linalg.norm(mean_D):
+            zeros_3D = np.zeros((_COLOUR_COMPONENTS, len(mean_D)), np.float32)
+            return FittedPca(mean_D, zeros_3D[0], 0.0, 1.0, 0.0, zeros_3D, np.zeros((2, 3), np.float32))
         threshold = otsu(projected_N)
         border_ND = np.concatenate([_border(grid) for grid in grids])
         if ((border_ND - mean_D) @ axis_D > threshold).mean() > (projected_N > threshold).mean():
@@ -109,6 +118,8 @@ class FittedPca:
 
 def _components(patches_ND: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Return the first components as unit rows, largest entry positive, padded with zeros if there are fewer."""
+    if not np.ptp(patches_ND, axis=0).any():  # one patch, or equal ones
+        return np.zeros((count, patches_ND.shape[1]), np.float32)
     pca = PCA(min(count, *patches_ND.shape), svd_solver="covariance_eigh").fit(patches_ND.astype(np.float64))
     return np.pad(pca.components_, ((0, count - len(pca.components_)), (0, 0))).astype(np.float32)
 

@@ -97,6 +97,18 @@ def test_equal_names_of_255_bytes_stay_within_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("copy", [False, True])
+def test_names_that_begin_with_two_dots_are_linked(tmp_path: Path, copy: bool) -> None:
+    names = ["./..x.png", "./...", "./..d/a.png", "./a/../..y.png"]
+    for name in names:
+        path = Path(os.path.normpath(tmp_path / "in" / name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG + path.name.encode())
+    (tmp_path / "in" / "a").mkdir()
+    assert write_tree(tmp_path / "t", tmp_path / "in", names, np.zeros(4, int), copy=copy) == []
+    assert sorted(contents(tmp_path / "t").values()) == ["...", "..x.png", "..y.png", "a.png"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
 def test_names_that_lead_out_of_the_folder_are_not_linked(images: Path, tmp_path: Path, copy: bool) -> None:
     (tmp_path / "secret.png").write_bytes(PNG + b"secret")
     (images / "a" / "passwd").write_text("root:x:0:0")

@@ -4,6 +4,7 @@ import csv
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from dinocli.data import cache, packfile
 from dinocli.data.bad_images import UnreadableImage, write_bad
 from dinocli.data.cache import Decoder, cache_folder, open_store
+from dinocli.data.canvas import Canvas
 from dinocli.data.image_list import ImageList
 from dinocli.data.read import Reader
 from dinocli.data.sources import find_images
-from dinocli.data.store import Packed, Store
+from dinocli.data.store import Index, Packed, Store
 from dinocli.errors import DataError, UsageError
+from dinocli.files import atomic_file
 from tests.data.files import noise, save, settings
 
 
@@ -187,15 +190,33 @@ def test_checksum_changes_with_every_bit(size: int) -> None:
 def test_newest_cache_files_are_kept_and_abandoned_ones_deleted(images: ImageList) -> None:
     open_images(images, shared=True)
     folder = images.root.parent / "cache"
-    for age, name in enumerate(
-        ["a.canvases", "b.canvases", "c.canvases", "d.canvases", "e.canvases.7.tmp", "mine.txt"]
-    ):
+    for age, name in enumerate(["a.canvases", "b.canvases", "c.canvases", "d.canvases", "mine.txt"]):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (time.time() - 100_000 * (age + 1),) * 2)
-    (folder / "f.canvases.8.tmp").write_bytes(b"x")
-    packfile.remove_old(folder)
+    (folder / ".e.canvases.0123abcd.dinocli").write_bytes(b"x")  # as a killed process leaves it
+    with atomic_file(folder / "f.canvases"):
+        packfile.remove_old(folder)
+        assert len([name for name in _files(images) if name.startswith(".f.canvases.")]) == 1  # is being written
     newest = next(name for name in _files(images) if len(name) > 20)
-    assert _files(images) == sorted([newest, "a.canvases", "b.canvases", "c.canvases", "f.canvases.8.tmp", "mine.txt"])
+    expected = [newest, "a.canvases", "b.canvases", "c.canvases", "f.canvases", "mine.txt"]
+    assert _files(images) == sorted(expected)
+
+
+def test_processes_of_equal_id_write_the_same_file(images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, fill = images.root.parent / "cache", cache.Decoder.fill
+    during: list[list[str]] = []
+
+    def twice(decoder: Decoder, add: Callable[[Canvas], int]) -> tuple[Index, list[tuple[int, str]]]:
+        """While one container decodes, another one with the same process id decodes and finishes."""
+        if not during:
+            during.append(sorted(path.name for path in folder.iterdir()))
+            assert open_images(images, shared=True).kind == "disk"
+        return fill(decoder, add)
+
+    monkeypatch.setattr(cache.Decoder, "fill", twice)
+    store = open_images(images, shared=True)
+    assert (store.kind, len(store), len(_files(images))) == ("disk", 9, 1)
+    assert len(during[0]) == 1
 
 
 def test_failed_decoding_leaves_no_file(images: ImageList) -> None:

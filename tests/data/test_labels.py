@@ -199,7 +199,8 @@ def test_unusable_table_raises_with_the_reason(tmp_path: Path, text: str, words:
 
 def test_missing_or_binary_label_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    for name in ("missing.csv", "binary.csv"):
+    (tmp_path / "long.csv").write_text("path,label\na.png," + "x" * 200_000)
+    for name in ("missing.csv", "binary.csv", "long.csv"):
         with pytest.raises(DataError, match=f"cannot read the labels .*{name}"):
             read_labels(str(tmp_path / name), NAMES)
 
@@ -237,7 +238,7 @@ def test_header_spaces_spreadsheets_and_open_quotes(tmp_path: Path) -> None:
     names = [f"./{number}.png" for number in range(9)]
     assert read(tmp_path, "File Name,Class\n0.png,a\n", names)[0]["Class"][0] == "a"
     (tmp_path / "l.xlsx").write_bytes(b"PK\3\4" + bytes(50))
-    with pytest.raises(DataError, match="is a spreadsheet or an archive; save it as CSV"):
+    with pytest.raises(DataError, match="it is a spreadsheet or an archive; give `folder` or a CSV"):
         read_labels(str(tmp_path / "l.xlsx"), names)
     rows = "".join(f"{name},{'x' * 30}\n" for name in names[1:])
     _, notes = read(tmp_path, 'path,label\n./0.png,a\n"' + rows, names)

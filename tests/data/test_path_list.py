@@ -115,3 +115,23 @@ def test_comment_lines_are_skipped(folder: Path, text: str) -> None:
 def test_first_column_of_existing_files_is_read(folder: Path, header: str) -> None:
     (folder / "list.csv").write_text(header + "1,in/a b.png\n2,in/é.png\n")
     assert find_images(["@list.csv"]).names == ["./a b.png", "./é.png"]
+
+
+LONG = f"a.png,{'x' * 200_000}"  # a cell longer than the limit of the csv module
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("coco.json", f'{{"images": [{{"file_name": "{LONG}"}}]}}', "'coco.json' is JSON: "),
+        ("coco.json", '{\n "images": [\n', "'coco.json' is JSON: "),
+        ("list", LONG, "cannot read the list 'list': it is no table (field larger than field limit (131072)); "),
+        ("list.csv", f"path,label\n{LONG}\n", "cannot read the list 'list.csv': it is no table (field larger"),
+    ],
+)
+def test_files_that_are_no_list_are_refused(folder: Path, name: str, text: str, reason: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        find_images([f"@{name}"])
+    assert str(caught.value).startswith(reason)
+    assert str(caught.value).endswith("@ takes a text file with one path a line, or a table with a column path")

@@ -111,6 +111,10 @@ def test_brace_ranges_are_expanded() -> None:
     assert expand_braces("{1..0}{0..1}") == ["10", "11", "00", "01"]
     with pytest.raises(DataError, match="more than"):
         expand_braces("{0..99999999}.tar")
+    with pytest.raises(DataError, match="more than 1,000,000 names"):  # of both together
+        expand_braces("{0..999}/{0..999}-{0..1}.tar")
+    assert len(expand_braces("{0..99}/{0..99}.tar")) == 10_000
+    assert expand_braces(huge := f"{{0..{'9' * 5000}}}.tar") == [huge]
 
 
 def test_missing_shard_is_named(shards: Path) -> None:

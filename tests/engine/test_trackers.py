@@ -11,7 +11,7 @@ import torch
 from dinocli.engine.monitor import Monitor, Timing
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import MlflowTracker, TensorBoardTracker, check_trackers, finite, open_trackers
-from dinocli.errors import WeightsError
+from dinocli.errors import DataError, Interrupted, WeightsError
 
 
 class Memory:
@@ -114,11 +114,31 @@ def test_an_mlflow_run_is_a_local_file_and_continues_after_a_resume(
         assert isinstance(tracker, MlflowTracker)
         tracker.log(step, {"loss": 2.0 / step})
         tracker.flush()
-    tracker.close(failed=False)
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mine' / 'mlflow' / 'mlflow.db'}")
+        (run,) = client.search_runs([client.get_experiment_by_name("dinocli").experiment_id])
+        assert run.info.status == "RUNNING"
+        tracker.close(failed=step == 1)
     assert capfd.readouterr() == ("", ""), "the lines of the command stay alone"
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mine' / 'mlflow' / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("dinocli").experiment_id])
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert run.data.params == {"run.seed": "7"}
     assert [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss")] == [(1, 2.0), (2, 1.0)]
     assert {path.name for path in tmp_path.iterdir()} == {"mine"}
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"),
+    [
+        (RuntimeError("out of memory"), [(-1, {"failed": True})]),
+        (DataError("the image is gone"), [(-1, {"failed": True})]),
+        (Interrupted("stopped by a signal", 15), []),  # a resumed run continues
+        (KeyboardInterrupt(), []),
+    ],
+)
+def test_an_error_ends_the_run_of_a_tracker_as_failed(
+    tmp_path: Path, error: BaseException, closed: list[tuple[int, dict[str, float]]]
+) -> None:
+    memory = Memory()
+    with pytest.raises(type(error)), monitor_of(tmp_path, memory).closed_on_failure():
+        raise error
+    assert memory.rows == closed

@@ -87,3 +87,10 @@ def test_rows_of_zeros_are_handled() -> None:
     points, _ = mixture(3, 50)
     points[::5] = 0
     assert np.isfinite(unit_kmeans(NormalizedFeatures(points), 3).centres_KD).all()
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_equal_rows_of_no_more_than_k_are_clustered(k: int) -> None:
+    fit = unit_kmeans(NormalizedFeatures(np.ones((k, 5), np.float32)), k)  # breathing adds centres, beyond the rows
+    assert np.isfinite(fit.centres_KD).all()
+    assert fit.closeness == pytest.approx(0.5)

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from dinocli.segmentation.anomaly_file import load_anomaly, save_anomaly
 from dinocli.segmentation.anomaly_threshold import AUTO, parse_threshold
 from dinocli.segmentation.distance_scale import DistanceScale
 from dinocli.segmentation.method import PatchMaps
+from dinocli.segmentation.peak_outlines import outlined
 
 RANDOM = np.random.default_rng(0)
 MAPS = [RANDOM.gamma(2.0, size=(1, 12, 12)).astype(np.float32) for _ in range(30)]
@@ -77,3 +80,23 @@ def test_another_scene_than_the_good_ones_is_marked_as_a_whole(tmp_path: Path) -
 def test_mixed_images_and_one_kind_of_features_have_no_scene_limit() -> None:
     assert DistanceScale.of(PAIRS, good=False).scene_limit == np.inf
     assert DistanceScale.of(MAPS, good=True).scene_limit == np.inf
+
+
+def test_a_threshold_of_zero_is_a_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one kind of features, where some images have no distance above their median; None is for too few images."""
+    asked: list[list[float]] = []
+
+    def spy(far_hw: Any, line: float, far_Fhw: Any, lines_F: list[float]) -> Any:
+        asked.append(lines_F)
+        return outlined(far_hw, line, far_Fhw, lines_F)
+
+    monkeypatch.setattr("dinocli.segmentation.distance_scale.outlined", spy)
+    scale = DistanceScale.of(PAIRS, good=False)
+    maxima_FS = scale.maxima_FS.copy()
+    maxima_FS[:, :2] = 0
+    maps = replace(scale, maxima_FS=maxima_FS).judge(PAIRS[0], parse_threshold("quantile:0.01"))
+    assert asked == [[1e-9, 1e-9]]
+    assert np.isfinite(maps.soft_Khw).all()
+    few = DistanceScale.of(PAIRS[:3], good=False)
+    few.judge(PAIRS[0], AUTO)
+    assert asked[1] == [np.inf, np.inf]

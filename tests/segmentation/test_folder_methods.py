@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dinocli.quality import auto_k
 from dinocli.segmentation.kmeans_segments import KMeansMethod
-from dinocli.segmentation.method import FeatureGrid, sample_patches
+from dinocli.segmentation.method import FeatureGrid, Method, sample_patches
 from dinocli.segmentation.pca_foreground import PcaMethod
 
 COLOURS = np.array([[0, 0, 0, 4, 0], [6, 0, 0, 4, 0], [0, 9, 0, 4, 0]], np.float32)
@@ -89,6 +89,36 @@ def test_a_folder_of_one_group_is_nothing() -> None:
     grids = [FeatureGrid(rng.normal(size=(20, 20, 6)).astype(np.float32), image) for image in range(8)]
     maps = PcaMethod().fit(grids).apply(grids[0])
     assert "one group, not two" in maps.empty_reason
+
+
+@pytest.mark.parametrize("method", [PcaMethod(), KMeansMethod(), KMeansMethod(segments=3)])
+@pytest.mark.parametrize("shape", [(4, 5), (1, 1)])
+@pytest.mark.parametrize("images", [1, 3])
+def test_blank_images_are_nothing(method: Method, shape: tuple[int, int], images: int) -> None:
+    grids = [FeatureGrid(np.full((*shape, 5), 0.7, np.float32), number) for number in range(images)]
+    fitted = method.fit(grids)
+    maps = fitted.apply(grids[0])
+    assert maps.empty_reason
+    assert all(np.isfinite(extra).all() for extra in (maps.soft_Khw, *maps.extra_maps.values()))
+    assert fitted.parameters.get("separation", 0.0) == 0.0
+
+
+def test_patches_that_differ_by_rounding_have_no_foreground() -> None:
+    values = np.full((6, 6, 5), 0.7, np.float32)
+    values[2:4, 2:4] = np.nextafter(np.float32(0.7), np.float32(1))
+    fitted = PcaMethod().fit([FeatureGrid(values)])
+    assert fitted.separation == 0
+    assert fitted.apply(FeatureGrid(values)).empty_reason
+
+
+def test_a_foreground_of_one_patch_has_no_colours() -> None:
+    values = np.zeros((6, 6, 5), np.float32)
+    values[2, 3] = 1
+    fitted = PcaMethod().fit([FeatureGrid(values)])
+    maps = fitted.apply(FeatureGrid(values))
+    assert fitted.separation == pytest.approx(1)
+    assert np.argwhere(maps.soft_Khw[0] > 0.5).tolist() == [[2, 3]]
+    assert not fitted.colours_3D.any()
 
 
 def test_colours_tell_parts_of_the_foreground_apart() -> None:

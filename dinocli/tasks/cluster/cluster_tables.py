@@ -1,6 +1,5 @@
 """CSV tables and lists of `cluster`: images, duplicates, issues, drift, diverse subset."""
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ def read_ids(path: Path) -> dict[str, int]:
         name_column, group_column = header.index("path"), header.index("cluster")
         columns = [name_column, *(header.index(key) for key in BOX_KEYS if key in header)]
         groups = {_key([row.cells[column] for column in columns]): int(row.cells[group_column]) for row in rows[1:]}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, ValueError, IndexError, DataError) as error:
         raise DataError(f"cannot read groups from {path}: {error}; give the clusters.csv of an earlier run") from error
     return {name: group for name, group in groups.items() if group != NO_CLUSTER}
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -174,10 +174,19 @@ def _one_image(path: str) -> ImageList:
 
 
 def _arriving(stdin: BinaryIO, end: bytes) -> Iterator[str]:
-    """Yield paths as they arrive; a buffered reader would wait for a full buffer."""
+    """Yield paths as they arrive; a buffered reader would wait for a full buffer.
+
+    Args:
+        stdin: Standard input.
+        end: NUL, after which paths are taken verbatim, or a line feed; a carriage return before it is left out.
+    """
     left = b""
     while more := os.read(stdin.fileno(), 1 << 16):
         *whole, left = (left + more).split(end)
-        yield from (os.fsdecode(path.removesuffix(b"\r")) for path in whole if path.strip())
-    if left.strip():
-        yield os.fsdecode(left)
+        yield from _paths(whole, end)
+    yield from _paths([left], end)
+
+
+def _paths(parts: Sequence[bytes], end: bytes) -> Iterator[str]:
+    lines = parts if end == b"\0" else (part.removesuffix(b"\r") for part in parts if part.strip())
+    return (os.fsdecode(line) for line in lines if line)

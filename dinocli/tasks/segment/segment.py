@@ -13,7 +13,7 @@ from dinocli.artifacts.segment_journal import SegmentJournal
 from dinocli.data.bad_images import bad_limit
 from dinocli.data.labels import read_labels
 from dinocli.data.parallel import thread_count
-from dinocli.data.video import is_video, unpack
+from dinocli.data.video import is_video
 from dinocli.engine.signals import Signals
 from dinocli.errors import Interrupted, UsageError
 from dinocli.file_set import claimed
@@ -29,6 +29,7 @@ from dinocli.tasks.segment.segment_options import MethodUsed, SegmentOptions, Se
 from dinocli.tasks.segment.segment_plan import SegmentPlan
 from dinocli.tasks.segment.stored_maps import StoredMaps
 from dinocli.tasks.segment.summary import finish
+from dinocli.tasks.segment.video_frames import video_request, with_frames
 
 if TYPE_CHECKING:
     from dinocli.tasks.segment.fresh_maps import FreshMaps
@@ -75,11 +76,11 @@ def _segment(
     method: Method | None,
 ) -> SegmentResult:
     begin = time.monotonic()
-    if is_video(options.inputs):
-        options = _unpacked(options, folder, reporter)
+    if video := video_request(options):
+        options = with_frames(options, video, folder, reporter)
     source = _source(options, reporter, stdin, method)
     options, images = source.options, source.images
-    request = {**source.request(), **_request(options)}
+    request = {**source.request(), **_request(options), **video}
     if options.resume and not folder.journal.is_file() and (manifest := folder.read_manifest()):
         check_same(manifest["request"], request, str(folder.path))
         wanted = {"--save-detector": options.save_detector, "--coco": options.outputs.coco}
@@ -200,11 +201,3 @@ def _outcome(folder: MaskFolder, manifest: dict[str, Any], begin: float) -> Segm
         seconds=time.monotonic() - begin,
         **{name: manifest[name] for name in ("images", "segmented", "empty_images", "bad", "regions", "root")},
     )
-
-
-def _unpacked(options: SegmentOptions, folder: MaskFolder, reporter: ProgressReporter) -> SegmentOptions:
-    """Replace a video by the folder of its frames."""
-    folder.begin()
-    frames, count = unpack(Path(options.inputs[0]), folder.frames, again=not options.resume)
-    reporter.line(f"{count} frames of {options.inputs[0]} in {frames}")
-    return replace(options, inputs=(str(frames),))

@@ -87,7 +87,7 @@ def finish(
             "scores": {name: (one.value, one.low, one.high) for name, one in writer.scorer.scores().items()},
             "confusion": writer.scorer.confusion(),
             "groups": None if groups is None else write_groups(folder.groups, groups, journal, dict(bad)),
-            "root": str(images.root),
+            "root": str(final.published(images.root)),
             "weights": dict(plan.weights),
             "reading": plan.reader.to_dict(),
             "versions": versions_used(),
@@ -124,7 +124,7 @@ def finish(
         folder.write_manifest(manifest)
         if inside:  # the page holds the pictures
             shutil.rmtree(folder.gallery, ignore_errors=True)
-        final.publish(files)
+        final.publish(files, images.root)
     return manifest
 
 

@@ -116,22 +116,23 @@ def _train(context: TrainContext, plan: TrainPlan, folder: RunFolder, manifest: 
             reporter.line(f"the run that was here is kept in {folder.previous} until this one has ended")
     checkpointer = build_checkpointer(recipe, folder.checkpoints, context.world)
     monitor = build_monitor(recipe, folder.path, context.world)
-    profiles = context.options.profile and context.world.is_main
-    source = ProfiledLoader(loader, folder.profile, reporter) if profiles else loader
-    trainer = Trainer(learner, source, probe, monitor, checkpointer, reporter)
-    first_step, seconds = 0, 0.0
-    if context.resumed and checkpointer.last.is_file():
-        first_step, seconds = checkpointer.restore(learner, monitor)
-        reporter.line(f"continuing after step {first_step} of {learner.schedule.steps}")
-    else:
-        monitor.begin(start)
-        initialize(learner, loader, recipe, context.preprocess, reporter)
-        if recipe.model.batch_norm == "adapted":
-            run_probe(trainer, 0)
-    limit = seconds_to_train(context, plan, seconds_per_forward)
-    result = run(trainer, loop_options(plan, first_step, seconds, limit))
-    if result.early_end:
-        reporter.line(f"ended at step {result.steps} of {learner.schedule.steps}: {result.early_end}")
+    with monitor.closed_on_failure():
+        profiles = context.options.profile and context.world.is_main
+        source = ProfiledLoader(loader, folder.profile, reporter) if profiles else loader
+        trainer = Trainer(learner, source, probe, monitor, checkpointer, reporter)
+        first_step, seconds = 0, 0.0
+        if context.resumed and checkpointer.last.is_file():
+            first_step, seconds = checkpointer.restore(learner, monitor)
+            reporter.line(f"continuing after step {first_step} of {learner.schedule.steps}")
+        else:
+            monitor.begin(start)
+            initialize(learner, loader, recipe, context.preprocess, reporter)
+            if recipe.model.batch_norm == "adapted":
+                run_probe(trainer, 0)
+        limit = seconds_to_train(context, plan, seconds_per_forward)
+        result = run(trainer, loop_options(plan, first_step, seconds, limit))
+        if result.early_end:
+            reporter.line(f"ended at step {result.steps} of {learner.schedule.steps}: {result.early_end}")
     return Trained(result, checkpointer.best, probe, holdout_probe, seconds_per_forward)
 
 

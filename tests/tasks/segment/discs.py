@@ -1,5 +1,7 @@
 """Drawn discs, and a method that finds them with random weights: what is unlike the border is an object."""
 
+import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinocli.progress import ProgressReporter
 from dinocli.segmentation.method import FeatureGrid, FeatureKind, FittedMethod, PatchMaps
 from dinocli.tasks.inputs import ReadOptions
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
@@ -40,6 +43,17 @@ class Unlike:
         return PatchMaps(
             soft[None], 0.5, float(soft.max()), empty_reason=empty_reason, metrics={"most": float(apart.max())}
         )
+
+
+class StopsAfter(ProgressReporter):
+    """Sends a signal once so many images are done."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
+        if work == "segmenting" and done == self.images:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def disc(height: int = 96, width: int = 128) -> NDArray[np.bool_]:

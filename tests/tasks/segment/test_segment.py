@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.method import PatchMaps
 from dinocli.tasks.segment.segment import segment
 from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
-from tests.tasks.segment.discs import Unlike, disc, disc_options, draw, make_discs
+from tests.tasks.segment.discs import StopsAfter, Unlike, disc, disc_options, draw, make_discs
 
 
 def mask_of(out: Path, stem: str) -> NDArray[Any]:
@@ -125,17 +123,6 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
     assert "./05.png" in (tmp_path / "out" / "images.bad.csv").read_text()
     with pytest.raises(DataError, match=r"05\.png"):
         segment(disc_options(images, tmp_path / "strict", max_bad="0"), method=Unlike())
-
-
-class StopsAfter(ProgressReporter):
-    """Sends a signal once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.images = images
-
-    def progress(self, work: str, done: int, total: int, detail: str = "") -> None:
-        if work == "segmenting" and done == self.images:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path) -> None:
@@ -315,3 +302,12 @@ def test_folder_names_say_which_images_are_good(tmp_path: Path) -> None:
     assert outcome.confusion["true_positive"] == 1
     assert outcome.scores["image AUROC"][0] == 1
     assert json.loads((tmp_path / "out" / "segment.json").read_text())["confusion"] == dict(outcome.confusion)
+
+
+@pytest.mark.parametrize("method", ["pca", "kmeans"])
+@pytest.mark.parametrize("side", [96, 16])  # of one patch, too
+def test_blank_images_have_no_mask(tmp_path: Path, method: str, side: int) -> None:
+    for number in range(3):
+        Image.new("L", (side, side), 90).save(tmp_path / f"{number}.png")
+    options = disc_options(tmp_path, tmp_path / "out", method=method, model="test_resnet", size=side)
+    assert segment(options).empty_images == 3

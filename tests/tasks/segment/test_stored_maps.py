@@ -17,12 +17,12 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.annotation_formats import write_groups
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.answers import _arriving, answers
 from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from tests.tasks.drive import Ears
-from tests.tasks.segment.test_segment import StopsAfter
+from tests.tasks.segment.discs import StopsAfter
 
 NET = {"model": "test_convnext", "weights": "none", "device": "cpu", "precision": "fp32"}
 
@@ -193,6 +193,19 @@ def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) ->
         os.write(start, paths[1].encode())
         os.close(start)
         assert [(one["image"], one["good"]) for one in (first, *coming)] == [(paths[0], False), (paths[1], True)]
+
+
+@pytest.mark.parametrize(
+    ("content", "end", "paths"),
+    [
+        (b"a.png\r\n\r\n \nb\xff.png\r\nc.png\r", b"\n", ["a.png", "b\udcff.png", "c.png"]),  # the last one has no end
+        (b"a.png\r\0 \0\0b\n.png\0c\r", b"\0", ["a.png\r", " ", "b\n.png", "c\r"]),  # names are taken verbatim
+    ],
+)
+def test_arriving_paths_are_split(tmp_path: Path, content: bytes, end: bytes, paths: list[str]) -> None:
+    (tmp_path / "list").write_bytes(content)
+    with (tmp_path / "list").open("rb") as stdin:
+        assert list(_arriving(stdin, end)) == paths
 
 
 def test_stdin_and_a_folder_are_answered_together_with_groups_below_their_root(done: Path) -> None:

@@ -1,3 +1,5 @@
+import contextlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from PIL import Image
 
 from dinocli.data.read import Reader
 from dinocli.data.video import unpack
-from dinocli.errors import DataError
+from dinocli.errors import DataError, Interrupted, UsageError
 from dinocli.segmentation import propagate as module
 from dinocli.segmentation.method import FeatureGrid
 from dinocli.segmentation.output_names import natural_order
@@ -27,7 +29,7 @@ from dinocli.segmentation.propagate import (
 )
 from dinocli.tasks.segment.segment import segment
 from tests.data.files import noise, settings
-from tests.tasks.segment.discs import Unlike, disc_options
+from tests.tasks.segment.discs import StopsAfter, Unlike, disc_options
 
 SIZE = (96, 128)
 
@@ -125,24 +127,83 @@ def test_frames_of_several_sizes_are_refused() -> None:
         fitted.apply(FeatureGrid(np.ones((4, 5, 3), np.float32)))
 
 
+def content(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and modification time of each file."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 def test_a_video_is_a_folder_of_frames(tmp_path: Path) -> None:
-    video = write_video(tmp_path / "clip.mp4", 4)
-    outcome = segment(disc_options(video, tmp_path / "out"), method=Unlike())
-    assert outcome.images == 4
-    shown = [np.asarray(Image.open(tmp_path / "out" / "frames" / "clip" / f"{n:06}.png")) for n in range(4)]
+    video, out = write_video(tmp_path / "clip.mp4", 4), tmp_path / "out"
+    outcome = segment(disc_options(video, out), method=Unlike())
+    assert (outcome.images, outcome.root) == (4, str(out / "frames" / "clip"))
+    shown = [np.asarray(Image.open(out / "frames" / "clip" / f"{n:06}.png")) for n in range(4)]
     assert all(np.abs(pixels.astype(int) - frame(n)).mean() < 25 for n, pixels in enumerate(shown))
-    before = (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns
-    again = segment(disc_options(video, tmp_path / "out", resume=True), method=Unlike())
-    assert again.segmented == 4
-    assert (tmp_path / "out" / "frames" / "clip" / "000002.png").stat().st_mtime_ns == before
+    assert ".part" not in (out / "report.html").read_text()  # the page links to the frames
+    assert not (out / ".part").exists()
+
+
+def test_a_complete_video_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, out = write_video(tmp_path / "clip.mp4", 4), tmp_path / "out"
+    segment(disc_options(video, out), method=Unlike())
+    before = content(out)
+    monkeypatch.setattr(av, "open", lambda _: pytest.fail("decoded again"))
+    assert segment(disc_options(video, out, resume=True), method=Unlike()).segmented == 4
+    assert content(out) == before
+
+
+def test_an_interrupted_video_continues_with_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, out = write_video(tmp_path / "clip.mp4", 4), tmp_path / "out"
+    with pytest.raises(Interrupted):
+        segment(disc_options(video, out), StopsAfter(2), method=Unlike())
+    monkeypatch.setattr(av, "open", lambda _: pytest.fail("decoded again"))
+    again = segment(disc_options(video, out, resume=True), method=Unlike())
+    assert (again.segmented, len(content(out / "frames"))) == (4, 4)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_resume_refuses_another_video_of_that_name(tmp_path: Path, interrupted: bool) -> None:
+    video, out = write_video(tmp_path / "clip.mp4", 4), tmp_path / "out"
+    with contextlib.suppress(Interrupted):
+        segment(disc_options(video, out), StopsAfter(2) if interrupted else None, method=Unlike())
+    before = content(out)
+    write_video(video, 2)
+    with pytest.raises(UsageError, match=r"these settings changed: video\.bytes: \d+ -> \d+, video\.mtime_ns"):
+        segment(disc_options(video, out, resume=True), method=Unlike())
+    assert {name: one for name, one in content(out).items() if name != ".lock"} == before
+    outcome = segment(disc_options(video, out, force=True), method=Unlike())
+    assert (outcome.images, sorted(content(out / "frames"))) == (2, ["clip/000000.png", "clip/000001.png"])
+
+
+def test_a_video_that_fails_leaves_the_older_result_whole(tmp_path: Path) -> None:
+    video, out = write_video(tmp_path / "clip.mp4", 3), tmp_path / "out"
+    segment(disc_options(video, out), method=Unlike())
+    before = content(out)
+    (tmp_path / "bad.mp4").write_bytes(video.read_bytes()[:40])
+    with pytest.raises(DataError, match="cannot be read as a video"):
+        segment(disc_options(tmp_path / "bad.mp4", out, force=True), method=Unlike())
+    with pytest.raises(Interrupted):
+        segment(disc_options(write_video(tmp_path / "new.mp4", 4), out, force=True), StopsAfter(2), method=Unlike())
+    assert {name: one for name, one in content(out).items() if not name.startswith(".")} == before
+
+
+def test_frames_that_are_segmented_again_stay(tmp_path: Path) -> None:
+    video, out = write_video(tmp_path / "clip.mp4", 3), tmp_path / "out"
+    segment(disc_options(video, out), method=Unlike())
+    segment(disc_options(out / "frames" / "clip", out, force=True), method=Unlike())
+    assert len(content(out / "frames")) == 3
 
 
 def test_files_that_are_no_video_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "a.mp4", tmp_path / "frames", again=False)
-    with pytest.raises(DataError, match="cannot be read as a video"):
-        unpack(tmp_path / "none.mp4", tmp_path / "frames", again=False)
+        unpack(tmp_path / "a.mp4", tmp_path / "frames")
+    with pytest.raises(DataError, match=r"none\.mp4 cannot be read as a video .no such file"):
+        segment(disc_options(tmp_path / "none.mp4", tmp_path / "out"))
+    options = disc_options(tmp_path / "a.mp4", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"--root .*: the frames of a video are named by their number"):
+        segment(replace(options, read=replace(options.read, root=str(tmp_path))))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_first_mask_has_to_fit(tmp_path: Path) -> None:

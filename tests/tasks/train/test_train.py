@@ -25,6 +25,7 @@ from dinocli.models.weights import load_backbone
 from dinocli.quality.verdict import Verdict
 from dinocli.tasks.train.run_report import TrainResult
 from dinocli.tasks.train.train import train
+from tests.engine.test_trackers import Memory
 from tests.shortcuts import FEW_PICTURES, replace_values
 from tests.tasks.drive import Ears, job
 from tests.textures import write_textures
@@ -334,6 +335,18 @@ class StepsDone(Exception):
 
 def end(*_: Any) -> None:
     raise StepsDone
+
+
+@pytest.mark.parametrize("place", ["initialize", "run"])
+def test_an_error_ends_the_run_of_the_trackers_as_failed(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    memory = Memory(fails_at=-1)
+    monkeypatch.setattr("dinocli.engine.build.open_trackers", lambda *_: [memory])
+    monkeypatch.setattr(f"dinocli.tasks.train.train.{place}", end)
+    with pytest.raises(StepsDone):
+        train(job(few, tmp_path / "out", SHORT))
+    assert memory.rows[-1] == (-1, {"failed": True})
 
 
 def test_another_seed_is_another_run_and_the_same_is_the_same(
