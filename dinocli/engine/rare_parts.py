@@ -71,7 +71,7 @@ def joined(
     rarity: Mapping[str, Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return parts and scores as `joined_parts`, from known rarity maps, (B, h, w)."""
-    rare = [F.normalize(banks[name].pool_by(maps[name], rarity[name]), dim=1) for name in MAPS]
+    rare = [F.normalize(banks[name].pool(maps[name], rarity[name]), dim=1) for name in MAPS]
     parts = [math.sqrt(share / len(MAPS)) * part_BD for part_BD in rare]
     if share < 1:
         parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))

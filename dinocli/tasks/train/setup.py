@@ -100,7 +100,7 @@ def setup(
     facts = facts_of(len(store), backbone, info, world, distinct)
     reporter.stage("choosing precision and kernels")
     settled = resolve(requested, facts)
-    precision = build_precision(settled, backbone, device, world)
+    precision = build_precision(settled, backbone, device)
     if device.type == "cpu" and settled.run.precision == "auto":
         reporter.line(
             f"precision {precision.name}, the faster one here; --set run.precision=fp32 repeats a run exactly"
