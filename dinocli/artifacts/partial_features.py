@@ -24,7 +24,7 @@ from dinocli.stored import Count, Stored, checked
 Bad = list[tuple[str, str]]
 """Name of each unreadable image, with the reason."""
 
-Rows = NDArray[np.floating] | list[NDArray[np.float32]]
+BatchRows = NDArray[np.floating] | list[NDArray[np.float32]]
 """Rows of a batch; a list if patch grids differ in shape."""
 
 _BOX_DTYPE = np.dtype(np.int32)
@@ -84,7 +84,7 @@ class PartialFeatures:
             self.journal.begin(request)
         self._file, self._boxes = os.open(self.path, os.O_RDWR), os.open(self.tiles, os.O_RDWR)
 
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: BatchRows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Append rows, and a journal line if one is due.
 
         Args:

@@ -18,7 +18,7 @@ from dinocli.engine.collapse import Row, best_of, feature_collapse, output_colla
 from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
 from dinocli.files import write_atomic
-from dinocli.quality.defect_few_shot import KEY
+from dinocli.quality.defect_few_shot import DEFECT_SCORE
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.stored import json_safe
 
@@ -102,7 +102,7 @@ class Monitor:
         self.probe_results.append(result)
         scores = {**vars(result.scores), "selection_score": result.selection_score}
         if len(result.defects_N):
-            scores[KEY] = result.defect_score
+            scores[DEFECT_SCORE] = result.defect_score
         self._write([{"step": result.step, "probe": scores}])
         if result.step >= self.armed_at:
             self.stop_reason = feature_collapse(self.probe_results) or self.stop_reason

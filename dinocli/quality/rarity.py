@@ -184,7 +184,7 @@ class BankBuilder:
         self.count += len(raw_ND)
 
 
-def image_score(rarity_Bhw: Tensor) -> Tensor:
+def largest_rarity(rarity_Bhw: Tensor) -> Tensor:
     """Return the largest rarity of each image, (B,), the anomaly score of PatchCore; NaN patches are ignored."""
     return rarity_Bhw.flatten(1).nan_to_num(nan=-torch.inf).amax(dim=1)
 
