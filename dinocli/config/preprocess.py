@@ -24,6 +24,9 @@ PAGES: Channels = ("page",)
 GREY_OR_RGB = (1, 3)
 """Channel counts of grey and RGB images; images of other counts hold several measurements."""
 
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the grey value of a colour image (ITU-R BT.601)."""
+
 MAX_CHANNELS = 512
 """Most channels of an image; a hyperspectral cube with more needs a PCA first."""
 
