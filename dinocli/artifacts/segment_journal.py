@@ -58,7 +58,7 @@ class SegmentJournal:
         self._journal.append({"image": image, "bad": [name, reason]})
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        """Read the records from disk, in the order of the images."""
+        """Read the records from disk, in the order in which the images were processed."""
         for line in self._journal:
             if line.get("record") is not None:
                 yield ImageRecord.from_dict(line["record"])
