@@ -160,7 +160,7 @@ def test_a_wrong_command_line_would_be_noticed(span: str, right: bool) -> None:
 
 
 def test_every_option_in_prose_exists() -> None:
-    """Also in spans that are no command line, such as `pip install . --extra`, and outside of code."""
+    """Also in spans that are not command lines, such as `pip install . --extra`, and outside of code."""
     seen = 0
     for where, text in prose():
         for option in OPTION.findall(re.sub(r"(?ms)^```.*?^```", "", text)):

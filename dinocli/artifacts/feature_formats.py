@@ -51,11 +51,11 @@ def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
     """
     if target.exists() and not (resume or force):
         way = "remove it" if target.is_dir() else "add --force to replace it"
-        raise UsageError(f"{target} is there already; {way}, or choose another --out")
+        raise UsageError(f"{target} already exists; {way}, or choose another --out")
     for other in (target.with_suffix(suffix) for suffix in FEATURE_SUFFIXES if suffix != target.suffix):
         if other.is_file() and not target.exists() and sidecar(target, ".json").is_file():
             shared = sidecar(target, ".json").name
-            raise UsageError(f"{other} is there already and {shared} describes it; choose an --out of another stem")
+            raise UsageError(f"{other} already exists and {shared} describes it; choose an --out of another stem")
 
 
 def write_features(

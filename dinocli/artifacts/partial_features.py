@@ -150,7 +150,7 @@ class PartialFeatures:
         try:
             pieces, rows, bad = journal_state(lines)
         except ValueError:
-            return False  # a damaged journal: start anew
+            return False  # a damaged journal: start again
         row_bytes, box_bytes = self.path.stat().st_size - self._header_bytes, self.tiles.stat().st_size
         if row_bytes < rows * self._row_bytes or box_bytes < rows * _BOX_BYTES:
             return False

@@ -68,7 +68,7 @@ class SegmentJournal:
         lines = self._journal.resume(request, str(folder.path))
         if lines is None or not folder.partial.path.is_dir():
             return False
-        with reading(self._journal.path, "add --force to begin anew"):
+        with reading(self._journal.path, "add --force to begin again"):
             for line in (checked(line, SegmentJournalLine) for line in lines):
                 self.done.add(line["image"])
                 if line["bad"]:

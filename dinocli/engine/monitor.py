@@ -166,7 +166,7 @@ class Monitor:
 
     def _watch(self, row: Row) -> None:
         finite = not row["skipped"] and math.isfinite(row["loss"])
-        # A gradient scaler adapts by overflows: while its scale can still decrease, an overflow is no failure.
+        # A gradient scaler adapts by overflows: while its scale can still decrease, an overflow is not a failure.
         searching = row["skipped"] and math.isfinite(row["loss"]) and row.get("loss_scale", 0.0) >= 1.0
         self._non_finite = 0 if finite or searching else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:

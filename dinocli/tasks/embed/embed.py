@@ -174,7 +174,7 @@ def _already_complete(path: Path, request: dict[str, Any], reporter: ProgressRep
     """Return the result of `resume` on a complete file."""
     meta = read_meta(path)
     if not meta:
-        raise UsageError(f"{path} is there already, not by this command; add --force or change --out")
+        raise UsageError(f"{path} already exists, not by this command; add --force or change --out")
     check_same(meta["request"], request, str(path))
     reporter.line(f"{path} is complete already")
     return EmbedResult.of_meta(path, meta, time.monotonic() - begin)

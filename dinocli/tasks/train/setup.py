@@ -164,7 +164,7 @@ def _weights(
     )
     reporter.line(info.describe())
     if in_chans not in GREY_OR_RGB:
-        reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
+        reporter.line(f"{in_chans} channels are not colours: saturation, hue and grayscale are off")
     check_trainable(backbone, model.trainable)
     if recipe.views.focus:
         check_rarity_maps(backbone)
@@ -212,7 +212,7 @@ def _check_distillation(recipe: Recipe) -> None:
     if (recipe.loss.teacher_feature or recipe.loss.teacher_patches) and not recipe.model.teacher:
         raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
     if recipe.model.teacher == "none":
-        raise UsageError("--teacher none: random weights are no teacher; name a run, a file or a timm name")
+        raise UsageError("--teacher none: random weights are not a teacher; name a run, a file or a timm name")
 
 
 def _load_teacher(
