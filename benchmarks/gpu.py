@@ -39,7 +39,6 @@ from dinocli.config.run_facts import RunFacts
 from dinocli.engine.build import build_precision
 from dinocli.engine.compilation import compile_learner
 from dinocli.engine.device import pick_device
-from dinocli.engine.distributed import World
 from dinocli.engine.precision import Precision
 from dinocli.models.create import create_backbone
 
@@ -148,7 +147,7 @@ class Bench:
         backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(self.device)
         precision = Precision(self.device, "fp32", "fused")  # on a CPU the choice takes longer than the measurement
         if self.cuda:
-            precision = build_precision(recipe, backbone, self.device, World())
+            precision = build_precision(recipe, backbone, self.device)
         row.precision = precision.name
         loop = Loop(recipe, backbone, precision, folder, grey=False)
         if self.cuda:

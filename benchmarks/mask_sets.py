@@ -130,7 +130,7 @@ def circuits(source: Path, draw: random.Random) -> Parts:
 
 
 def asphalt(source: Path, draw: random.Random) -> Parts:
-    """Quarters of photographs with labels: 1 is no crack."""
+    """Quarters of photographs with labels: 1 is not a crack."""
     cracked, free = [], []
     for file in sorted((source / "groundTruth").glob("*.mat")):
         labels = loadmat(file)["groundTruth"][0, 0][0]

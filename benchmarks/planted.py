@@ -102,7 +102,7 @@ def _odd(foreign: list[Path], random: np.random.Generator) -> list[tuple[str, Im
 
 
 def _drawn(random: np.random.Generator) -> list[tuple[str, Image.Image]]:
-    """Return synthetic images that are no photographs: text lines, a bar chart, stripes, a chessboard, a gradient."""
+    """Return synthetic images that are not photographs: text lines, a bar chart, stripes, a chessboard, a gradient."""
     page, chart = Image.new("RGB", (400, 300), "white"), Image.new("RGB", (400, 300), "white")
     pen, brush = ImageDraw.Draw(page), ImageDraw.Draw(chart)
     for line in range(18):

@@ -149,7 +149,7 @@ COMMANDS = (
     Command("export", "For other programs", "dinocli export runs/mine --format onnx --out mine.onnx"),
     Command("no_folder", "A folder that is not there", "dinocli embed ./imagse --weights ./weights"),
     Command("no_setting", "A setting that is not there", "dinocli finetune-ssl ./images --set optim.learning_rate=1"),
-    Command("no_overwriting", "A result that is there already", "dinocli embed ./images --out mine.npy"),
+    Command("no_overwriting", "A result that already exists", "dinocli embed ./images --out mine.npy"),
 )
 
 

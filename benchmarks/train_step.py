@@ -225,7 +225,7 @@ def compare(options: argparse.Namespace, folder: Path) -> Result:
     """Measure in turns: our loop, the reference, loading in colour, loading in grey."""
     recipe, device = recipe_of(options), pick_device(options.device)
     backbone = create_backbone(recipe.model.name, drop_path=recipe.model.drop_path).to(device)
-    precision = build_precision(recipe, backbone, device, World())
+    precision = build_precision(recipe, backbone, device)
     loops = {}
     for grey in (False, True):
         images = folder / ("grey" if grey else "colour")

@@ -4,7 +4,7 @@
 
 Each stage is a command of `dinocli` that is printed before it runs; a stage whose result exists is skipped. All run in
 one process, so that torch is loaded once. The end names four things to look at and says in two sentences what they
-show. Inputs are in `demo-data`, results in `demo-results`; delete them to start anew.
+show. Inputs are in `demo-data`, results in `demo-results`; delete them to start again.
 """
 
 import argparse

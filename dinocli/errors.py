@@ -58,8 +58,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def one_line(error: BaseException) -> str:
+    """Return the reason of another library's error in one line: the system's, its message, or the name of its class.
+
+    Reasons of the system are in lower case and without the path, which the sentence around them names.
+    """
+    system = getattr(error, "strerror", None)  # also of PyAV's errors, which are not all an `OSError`
+    return system.lower() if system else " ".join(str(error).split()) or type(error).__name__
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of the message of another library's error, or the name of its class."""
+    """Return the first line of the message of another library's error, or the name of its class.
+
+    For libraries whose messages fill pages, such as torch; `one_line` is for all others.
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -15,7 +15,7 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", in
         paths: Outputs of a command.
         force: Existing outputs may be replaced.
         options: Options that choose another output path, for the message.
-        inputs: Inputs of the command, which not even `force` replaces; those that are no paths are ignored.
+        inputs: Inputs of the command, which not even `force` replaces; those that are not paths are ignored.
 
     Raises:
         UsageError: Two outputs are one file, an output is an input, ``-`` or a device, or it exists without `force`.
@@ -23,7 +23,7 @@ def check_free(paths: Iterable[Path], *, force: bool, options: str = "--out", in
     refuse_inputs(outputs := list(paths), inputs, options=options)
     there = next((path for path in outputs if path.exists()), None)
     if there and not force:
-        raise UsageError(f"{there} is there already; add --force to replace it, or choose another {options}")
+        raise UsageError(f"{there} already exists; add --force to replace it, or choose another {options}")
 
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[str], *, options: str = "--out") -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dinocli.errors import DinocliError, WeightsError
+from dinocli.errors import DinocliError, WeightsError, one_line
 from dinocli.files import write_atomic
 
 MAX_BYTES = 64 << 20
@@ -183,13 +183,12 @@ def short_repr(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason of an exception in one short line."""
+    """Return the reason of an exception in one line of limited length, also of data that does not fit a model."""
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the whole"
         return f"{_short(where)}: {problem['msg'].removeprefix('Value error, ')}, not {short_repr(problem['input'])}"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return _short(" ".join(text.split()) or type(error).__name__)
+    return _short(one_line(error))
 
 
 def _short(text: str) -> str:

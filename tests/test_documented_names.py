@@ -17,7 +17,8 @@ from dinocli.cli import paths
 from dinocli.config.installed_packages import DEVELOPER_EXTRAS
 from dinocli.config.load import load_recipe
 from dinocli.config.recipe import Recipe
-from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
+from dinocli.quality.crop_quadrant_retrieval import RETRIEVAL_SCORE
+from dinocli.quality.defect_few_shot import DEFECT_SCORE, RARE_DEFECT_SCORE
 from dinocli.quality.label_free_scores import feature_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit, label_scores
 from dinocli.quality.probe_result import SCORE_NAMES
@@ -159,7 +160,7 @@ def test_a_wrong_command_line_would_be_noticed(span: str, right: bool) -> None:
 
 
 def test_every_option_in_prose_exists() -> None:
-    """Also in spans that are no command line, such as `pip install . --extra`, and outside of code."""
+    """Also in spans that are not command lines, such as `pip install . --extra`, and outside of code."""
     seen = 0
     for where, text in prose():
         for option in OPTION.findall(re.sub(r"(?ms)^```.*?^```", "", text)):
@@ -215,8 +216,8 @@ def test_the_guide_explains_every_score_of_evaluate() -> None:
         view_scores(rows_ND, np.stack([rows_ND] * 2)),
         label_scores(rows_ND, truth),
     )
-    keys = {score.key for table in tables for score in table} | {crop_quadrant_retrieval.KEY, *SCORE_NAMES}
-    keys |= {defect_few_shot.KEY, defect_few_shot.RARE_KEY}
+    keys = {score.key for table in tables for score in table} | {RETRIEVAL_SCORE, *SCORE_NAMES}
+    keys |= {DEFECT_SCORE, RARE_DEFECT_SCORE}
     assert len(keys) > 20
     assert keys <= names_in_guide(), keys - names_in_guide()
 

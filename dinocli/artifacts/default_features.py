@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_arrays import FEATURES_KEY
 from dinocli.artifacts.run_folder import RUNS, RunFolder, latest_run
 from dinocli.errors import WeightsError
 from dinocli.progress import ProgressReporter
@@ -58,7 +58,7 @@ def _of_all_runs() -> list[Path]:
 
 def _feature_files(manifest: Mapping[str, Any]) -> list[Path]:
     """Return the existing feature files of a run, oldest first."""
-    paths = [Path(output["path"]) for output in manifest.get("outputs", []) if output["kind"] == KEY]
+    paths = [Path(output["path"]) for output in manifest.get("outputs", []) if output["kind"] == FEATURES_KEY]
     return [path for path in paths if path.is_file()]
 
 

@@ -64,16 +64,16 @@ def verified_detector(
     Raises:
         WeightsError: Distances differ by more than rounding explains, or a decision does.
     """
-    about, worst = of_cropped(source.preprocess), 0.0
+    preprocess, worst = of_cropped(source.preprocess), 0.0
     plain = replace(fitted, scale=replace(fitted.scale, scene_limit=math.inf))  # maps of other scenes, too
-    judge = _Judge(replace(source, preprocess=about), plain, geometry, with_preprocessing)
-    batches = [[noise_image(about, geometry.canvas, row, contrast) for row, contrast in enumerate(CONTRASTS)]]
+    judge = _Judge(replace(source, preprocess=preprocess), plain, geometry, with_preprocessing)
+    batches = [[noise_image(preprocess, geometry.canvas, row, contrast) for row, contrast in enumerate(CONTRASTS)]]
     for row, scale in enumerate(OTHER_SIZES if with_preprocessing else (), len(CONTRASTS)):
         height, width = (round(scale * side) for side in geometry.canvas)
-        batches.append([noise_image(about, (height, width), row)])
+        batches.append([noise_image(preprocess, (height, width), row)])
     for pixels in batches:
         canvases = [judge.canvas(pixels_HWC) for pixels_HWC in pixels]
-        values_BHWC = np.stack(pixels).astype(np.float32 if about.deep else np.uint8)
+        values_BHWC = np.stack(pixels).astype(np.float32 if preprocess.deep else np.uint8)
         outputs = compute(torch.from_numpy(values_BHWC) if with_preprocessing else judge.normalised(canvases))
         for (score, map_hw, defective), canvas_CHW in zip(zip(*outputs, strict=True), canvases, strict=True):
             expected, tolerance = judge.expected(canvas_CHW)
@@ -113,9 +113,9 @@ class _Judge:
 
     def normalised(self, canvases: list[Canvas]) -> Tensor:
         """Return the network input of canvases, (B, C, H, W)."""
-        stacked, about = np.stack(canvases), self.source.preprocess
+        stacked, preprocess = np.stack(canvases), self.source.preprocess
         pixels_BCHW = torch.from_numpy(stacked.astype(np.float32)) / float(np.iinfo(stacked.dtype).max)
-        return normalise(pixels_BCHW, about.mean, about.std)
+        return normalise(pixels_BCHW, preprocess.mean, preprocess.std)
 
     def expected(self, canvas_CHW: Canvas) -> tuple[PatchMaps, float]:
         """Return the maps of a canvas, and the difference of their distances that rounding explains.

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from dinocli.errors import WeightsError
 
-KEY = "features"
-"""Array name in `.npz` and `.safetensors`, and column of the vectors in Parquet."""
+FEATURES_KEY = "features"
+"""Array name in `.npz` and `.safetensors`, column of the vectors in Parquet, and kind of the output in `run.json`."""
 
 MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO = 1 << 28, 100
 """An `.npz` file may unpack to the larger of both limits; real features hardly compress."""
@@ -35,9 +35,9 @@ def read_arrays(path: Path) -> tuple[NDArray[Any], list[str]]:
         if unpacked > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * path.stat().st_size):
             raise ValueError(f"{unpacked:,} bytes in {path.stat().st_size:,}")
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[KEY], [str(name) for name in arrays["paths"]] if "paths" in arrays else []
+            return arrays[FEATURES_KEY], [str(name) for name in arrays["paths"]] if "paths" in arrays else []
     if path.suffix == ".safetensors":
-        return load_file(path)[KEY], []
+        return load_file(path)[FEATURES_KEY], []
     if path.suffix == ".csv":
         return _read_csv(path)
     if path.suffix == ".parquet":
@@ -65,8 +65,8 @@ def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str]]:
         from pyarrow import parquet
     except ImportError:
         raise WeightsError("reading .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
-    table = parquet.read_table(path, columns=["path", KEY])
-    vectors = table.column(KEY).combine_chunks()
+    table = parquet.read_table(path, columns=["path", FEATURES_KEY])
+    vectors = table.column(FEATURES_KEY).combine_chunks()
     widths = set(vectors.value_lengths().to_pylist())  # fixed-size lists, as dinocli writes them, or plain lists
     if len(widths) != 1 or None in widths:
         raise ValueError("its vectors are missing, or differ in length")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dinocli.artifacts.feature_arrays import KEY, read_arrays
+from dinocli.artifacts.feature_arrays import FEATURES_KEY, read_arrays
 from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
@@ -225,7 +225,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     meta_path = sidecar(path, ".json")
     if not meta_path.is_file():
         return {}
-    if read_json(meta_path, Stored, "embed again").get("kind") != KEY:
+    if read_json(meta_path, Stored, "embed again").get("kind") != FEATURES_KEY:
         return {}
     meta = read_json(meta_path, FeatureRecord, "embed again")
     Preprocess.from_dict(meta["preprocess"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_arrays import FEATURES_KEY
 from dinocli.artifacts.feature_file import BOX_KEYS, FEATURE_SUFFIXES, FITTED_SUFFIX, sidecar
 from dinocli.artifacts.partial_features import Bad, PartialFeatures, npy_header
 from dinocli.artifacts.patch_folder import PatchFolder
@@ -51,11 +51,11 @@ def check_free(target: Path, *, force: bool, resume: bool = False) -> None:
     """
     if target.exists() and not (resume or force):
         way = "remove it" if target.is_dir() else "add --force to replace it"
-        raise UsageError(f"{target} is there already; {way}, or choose another --out")
+        raise UsageError(f"{target} already exists; {way}, or choose another --out")
     for other in (target.with_suffix(suffix) for suffix in FEATURE_SUFFIXES if suffix != target.suffix):
         if other.is_file() and not target.exists() and sidecar(target, ".json").is_file():
             shared = sidecar(target, ".json").name
-            raise UsageError(f"{other} is there already and {shared} describes it; choose an --out of another stem")
+            raise UsageError(f"{other} already exists and {shared} describes it; choose an --out of another stem")
 
 
 def write_features(
@@ -132,7 +132,7 @@ def _write_tiles(path: Path, names: Iterable[str], partial: PartialFeatures, roo
 
 def _write_npz(file: BinaryIO, rows: Rows, names: Names) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open(f"{KEY}.npy", "w", force_zip64=True) as member:
+        with archive.open(f"{FEATURES_KEY}.npy", "w", force_zip64=True) as member:
             member.write(npy_header(len(rows), rows.shape[1:], rows.dtype.str))
             for block in _blocks(rows):
                 member.write(block.tobytes())
@@ -144,7 +144,7 @@ def _write_safetensors(file: BinaryIO, rows: Rows, names: Names) -> None:
     """Write the format by hand, a JSON header and the bytes: the library needs all rows in memory."""
     dtypes = {"float32": "F32", "float16": "F16"}
     tensor = {"dtype": dtypes[rows.dtype.name], "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}
-    header = json.dumps({KEY: tensor}).encode()
+    header = json.dumps({FEATURES_KEY: tensor}).encode()
     header += b" " * (-len(header) % 8)
     file.write(len(header).to_bytes(8, "little") + header)
     for block in _blocks(rows):
@@ -174,7 +174,7 @@ def _write_parquet(file: BinaryIO, rows: Rows, names: Names) -> None:
     except ImportError:
         raise WeightsError("writing .parquet needs pyarrow: pip install 'dinocli[parquet]'") from None
     value_type = pyarrow.from_numpy_dtype(rows.dtype)
-    schema = pyarrow.schema([("path", pyarrow.string()), (KEY, pyarrow.list_(value_type, rows.shape[1]))])
+    schema = pyarrow.schema([("path", pyarrow.string()), (FEATURES_KEY, pyarrow.list_(value_type, rows.shape[1]))])
     remaining = iter(names())
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for block in _blocks(rows):

@@ -119,38 +119,38 @@ class FeatureGraph:
 
     def _trials(self) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
         """Yield test images as the graph takes them, and the features that `embed` gives."""
-        backbone, about = self.source.backbone, self.source.preprocess
+        backbone, preprocess = self.source.backbone, self.source.preprocess
         if not self.with_preprocessing:
             assert self.rare is not None
-            shape, random = (backbone.in_chans, about.size, about.size), torch.Generator().manual_seed(0)
+            shape, random = (backbone.in_chans, preprocess.size, preprocess.size), torch.Generator().manual_seed(0)
             for count in (1, 3):
                 images = torch.randn(count, *shape, generator=random)
                 with torch.no_grad():
                     yield images, self.rare.compute(backbone, images).numpy()
             return
-        about = of_cropped(about)
-        model = FeatureModel(backbone, about, self.rare or POOLED)
+        preprocess = of_cropped(preprocess)
+        model = FeatureModel(backbone, preprocess, self.rare or POOLED)
         for number, size in enumerate(_TEST_SIZES):
-            pixels_HWC = noise_image(about, size, number)
-            images = torch.from_numpy(pixels_HWC.astype(np.float32 if about.deep else np.uint8))[None]
+            pixels_HWC = noise_image(preprocess, size, number)
+            images = torch.from_numpy(pixels_HWC.astype(np.float32 if preprocess.deep else np.uint8))[None]
             yield images, model.embed([pixels_HWC])
 
 
-def of_cropped(about: Preprocess) -> Preprocess:
+def of_cropped(preprocess: Preprocess) -> Preprocess:
     """Return the preprocessing of what a graph takes: images that are already cropped, with channels selected."""
-    return replace(about, roi="", channels=first_channels(about.canvas_channels))
+    return replace(preprocess, roi="", channels=first_channels(preprocess.canvas_channels))
 
 
-def noise_image(about: Preprocess, size: tuple[int, int], seed: int, contrast: float = 0.2) -> NDArray[Any]:
+def noise_image(preprocess: Preprocess, size: tuple[int, int], seed: int, contrast: float = 0.2) -> NDArray[Any]:
     """Return noise with a 1/f spectrum, as in photographs, over the source range, (h, w, C).
 
     Args:
-        about: Preprocessing of the graph.
+        preprocess: Preprocessing of the graph.
         size: Height and width, pixels.
         seed: Seed of the noise.
         contrast: Standard deviation as a fraction of the range.
     """
-    before, random = GraphPreprocessing(about), np.random.default_rng(seed)
+    before, random = GraphPreprocessing(preprocess), np.random.default_rng(seed)
     down, across = np.fft.fftfreq(size[0])[:, None, None], np.fft.fftfreq(size[1])[None, :, None]
     spectrum = np.fft.fft2(random.standard_normal((*size, before.channels)), axes=(0, 1)) / (
         np.hypot(down, across) + 1 / max(size)
@@ -158,20 +158,20 @@ def noise_image(about: Preprocess, size: tuple[int, int], seed: int, contrast: f
     values = np.fft.ifft2(spectrum, axes=(0, 1)).real
     fraction = np.clip(0.5 + contrast * values / values.std(), 0, 1)
     pixels = before.low_C.double().numpy() + fraction * before.width_C.double().numpy()
-    if about.source == "float":
+    if preprocess.source == "float":
         return np.asarray(pixels, np.float32)
-    return np.asarray(np.rint(pixels), np.uint16 if about.deep else np.uint8)
+    return np.asarray(np.rint(pixels), np.uint16 if preprocess.deep else np.uint8)
 
 
 def _check(saved: SavedClassifier, source: Source) -> None:
-    about = saved.features
-    if about.get("tokens", "pooled") not in ("pooled", *FITTED) or about.get("layers", 1) != 1:
-        kind = f"{about.get('tokens')} of {about.get('layers', 1)} layers"
+    metadata = saved.features
+    if metadata.get("tokens", "pooled") not in ("pooled", *FITTED) or metadata.get("layers", 1) != 1:
+        kind = f"{metadata.get('tokens')} of {metadata.get('layers', 1)} layers"
         raise WeightsError(
             f"the classifier takes features of another kind ({kind}); a graph gives pooled and pooled+rare ones: "
             "embed with these, classify that file, and export again"
         )
-    if about.get("weights", {}).get("sha256", source.info.sha256) != source.info.sha256:
+    if metadata.get("weights", {}).get("sha256", source.info.sha256) != source.info.sha256:
         raise WeightsError("the classifier was made with other weights; leave out the weights to take its own")
 
 

@@ -40,16 +40,16 @@ def open_graph(
         DinocliError: A file cannot be read, or cannot be part of a graph.
     """
     saved = load_classifier(user_path(classifier)) if classifier else None
-    about = saved.features if saved else open_features(user_path(like)).meta if like else {}
+    metadata = saved.features if saved else open_features(user_path(like)).meta if like else {}
     of = classifier or like
-    if of and not weights and not about.get("weights", {}).get("source"):
+    if of and not weights and not metadata.get("weights", {}).get("source"):
         raise WeightsError(f"{of} does not say which weights made its features; name them")
     for key in ("keep_aspect", "tile"):
-        if about.get(key):
+        if metadata.get(key):
             raise WeightsError(f"{of} is of features with --{key.replace('_', '-')}: a graph takes whole squares")
-    if like and about.get("tokens") not in FITTED:
-        raise UsageError(f"--like {like} holds {about.get('tokens')} features: give a file of {' or '.join(FITTED)}")
-    known = about.get("weights", {}) if of else {}
+    if like and metadata.get("tokens") not in FITTED:
+        raise UsageError(f"--like {like} holds {metadata.get('tokens')} features: give a file of {' or '.join(FITTED)}")
+    known = metadata.get("weights", {}) if of else {}
     source = open_source(
         weights or known.get("source", ""),
         model if weights else known.get("name", ""),
@@ -58,9 +58,9 @@ def open_graph(
     )
     if known.get("sha256", source.info.sha256) != source.info.sha256:
         raise WeightsError(f"{of} was made with other weights; leave out the weights to take its own")
-    if about.get("preprocess"):
-        source = replace(source, preprocess=Preprocess.from_dict(about["preprocess"]))
-    if note := graph_note(of, about.get("precision", "")):
+    if metadata.get("preprocess"):
+        source = replace(source, preprocess=Preprocess.from_dict(metadata["preprocess"]))
+    if note := graph_note(of, metadata.get("precision", "")):
         reporter.warn(note)
     rare = RareFeatures.load(sidecar(user_path(like), FITTED_SUFFIX)) if like else None
     if saved and saved.fitted_state:

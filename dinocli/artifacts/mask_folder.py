@@ -158,7 +158,7 @@ class MaskFolder:
         if not (self.manifest.is_file() or self.journal.is_file()):
             raise UsageError(f"{self.path} is not empty and not made by `dinocli segment`: choose another --out")
         if not (resume or force):
-            raise UsageError(f"{self.path} is there already; add --resume to continue, --force to replace it")
+            raise UsageError(f"{self.path} already exists; add --resume to continue, --force to replace it")
 
     def begin(self) -> None:
         """Create the folder and mark it as output of `segment`, before any long work."""

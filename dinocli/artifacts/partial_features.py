@@ -24,7 +24,7 @@ from dinocli.stored import Count, Stored, checked
 Bad = list[tuple[str, str]]
 """Name of each unreadable image, with the reason."""
 
-Rows = NDArray[np.floating] | list[NDArray[np.float32]]
+BatchRows = NDArray[np.floating] | list[NDArray[np.float32]]
 """Rows of a batch; a list if patch grids differ in shape."""
 
 _BOX_DTYPE = np.dtype(np.int32)
@@ -84,7 +84,7 @@ class PartialFeatures:
             self.journal.begin(request)
         self._file, self._boxes = os.open(self.path, os.O_RDWR), os.open(self.tiles, os.O_RDWR)
 
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: BatchRows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Append rows, and a journal line if one is due.
 
         Args:
@@ -150,7 +150,7 @@ class PartialFeatures:
         try:
             pieces, rows, bad = journal_state(lines)
         except ValueError:
-            return False  # a damaged journal: start anew
+            return False  # a damaged journal: start again
         row_bytes, box_bytes = self.path.stat().st_size - self._header_bytes, self.tiles.stat().st_size
         if row_bytes < rows * self._row_bytes or box_bytes < rows * _BOX_BYTES:
             return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dinocli.artifacts.partial_features import Bad, Rows, journal_state, npy_header
+from dinocli.artifacts.partial_features import Bad, BatchRows, journal_state, npy_header
 from dinocli.data.region_of_interest import Box
 from dinocli.files import hidden_sibling, remove_abandoned, write_atomic
 from dinocli.journal import Journal
@@ -45,7 +45,7 @@ class PatchFolder:
         for folder, _, _ in os.walk(self.path):
             remove_abandoned(Path(folder))
 
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: BatchRows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Write one file for each readable image of the next `pieces` images, and a journal line if one is due."""
         unreadable = {name for name, _ in bad}
         names = [name for name in self._names[self.pieces : self.pieces + pieces] if name not in unreadable]

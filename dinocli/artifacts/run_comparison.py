@@ -133,7 +133,7 @@ def read_run(path: Path) -> ComparedRun:
     """Read a run folder, also of a run that has not ended.
 
     Raises:
-        WeightsError: The folder is no run, or is damaged.
+        WeightsError: The folder is not a run, or is damaged.
     """
     folder = RunFolder(path)
     record = folder.read(_ADVICE)

@@ -89,7 +89,7 @@ class RunFolder:
             WeightsError: The file is missing or damaged.
         """
         if not self.manifest.is_file():
-            raise WeightsError(f"{self.path} is no run, it has no {self.manifest.name}; {advice}")
+            raise WeightsError(f"{self.path} is not a run, it has no {self.manifest.name}; {advice}")
         record = read_json(self.manifest, RunRecord, advice)
         killed = record.get("status") == "running" and not is_locked(self.path / LOCK_NAME)
         return {**record, "status": "interrupted"} if killed else record
@@ -154,7 +154,7 @@ def check_new_run(folder: Path, *, resume: bool, force: bool) -> None:
     # A run that was killed at its start has no recipe yet, and no checkpoint.
     first = {run.views.name, run.bad.name} | ({run.checkpoints.name} if not any(run.checkpoints.glob("*")) else set())
     if not began and (others := names & {path.name for path in run.results} - first):
-        raise UsageError(f"{folder} is no run, and a run would replace its {min(others)}: choose another --out")
+        raise UsageError(f"{folder} is not a run, and a run would replace its {min(others)}: choose another --out")
 
 
 @contextlib.contextmanager

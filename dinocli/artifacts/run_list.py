@@ -51,12 +51,12 @@ def list_runs(paths: Sequence[str] = ()) -> list[RunSummary]:
         paths: Run folders, or folders that contain runs; empty: `runs`.
 
     Raises:
-        DataError: A path is no folder.
+        DataError: A path is not a folder.
     """
     folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths or [str(RUNS)]):
         if paths and not path.is_dir():
-            raise DataError(f"{path} is no folder: name a run, or a folder with runs")
+            raise DataError(f"{path} is not a folder: name a run, or a folder with runs")
         folders |= {folder.path.resolve(): folder for folder in _runs_in(path)}
     return sorted(map(_summary, folders.values()), key=lambda run: (run.started, str(run.path)))
 

@@ -99,7 +99,9 @@ def check_repeatable(record: Mapping[str, Any]) -> None:
     if not Path(record["working_folder"]).is_dir():
         raise UsageError(f"the run was started in {record['working_folder']}, which is gone")
     if "-" in record["inputs"]:
-        raise UsageError("the run read the names of its images from stdin, which run.json does not hold; start it anew")
+        raise UsageError(
+            "the run read the names of its images from stdin, which run.json does not hold; start it again"
+        )
 
 
 def differing_sources(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

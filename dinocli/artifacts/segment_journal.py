@@ -58,7 +58,7 @@ class SegmentJournal:
         self._journal.append({"image": image, "bad": [name, reason]})
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        """Read the records from disk, in the order of the images."""
+        """Read the records from disk, in the order in which the images were processed."""
         for line in self._journal:
             if line.get("record") is not None:
                 yield ImageRecord.from_dict(line["record"])
@@ -68,7 +68,7 @@ class SegmentJournal:
         lines = self._journal.resume(request, str(folder.path))
         if lines is None or not folder.partial.path.is_dir():
             return False
-        with reading(self._journal.path, "add --force to begin anew"):
+        with reading(self._journal.path, "add --force to begin again"):
             for line in (checked(line, SegmentJournalLine) for line in lines):
                 self.done.add(line["image"])
                 if line["bad"]:

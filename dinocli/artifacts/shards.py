@@ -127,7 +127,7 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
     for file in files:
         shard = parse_shard(file.meta.get("shard", ""))
         if not shard:
-            raise WeightsError(f"{file.path} is no shard: its .json names no shard; embed with --shard")
+            raise WeightsError(f"{file.path} is not a shard: its .json names no shard; embed with --shard")
         for key, value in file.meta["request"].items():
             other = files[0].meta["request"].get(key)
             if key != "shard" and value != other:

@@ -4,7 +4,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dinocli.artifacts.partial_features import Bad, Rows, npy_header
+from dinocli.artifacts.partial_features import Bad, BatchRows, npy_header
 from dinocli.data.region_of_interest import Box
 
 
@@ -23,7 +23,7 @@ class StdoutWriter:
         self._stream, self._dtype = stream, np.dtype(dtype)
         stream.write(npy_header(rows, shape, self._dtype.str))
 
-    def add(self, rows_b: Rows, boxes: list[Box], pieces: int, bad: Bad) -> None:
+    def add(self, rows_b: BatchRows, boxes: list[Box], pieces: int, bad: Bad) -> None:
         """Write the rows of the next `pieces` images or tiles."""
         self._stream.write(np.asarray(rows_b, self._dtype).tobytes())
         self.pieces, self.rows = self.pieces + pieces, self.rows + len(rows_b)

@@ -15,6 +15,7 @@ from kornia.augmentation.random_generator import ColorJitterGenerator
 from torch import Tensor
 
 from dinocli.augment.photometric import change_rows, computes_all, per_image
+from dinocli.config.preprocess import LUMA_WEIGHTS
 
 
 def adjust_hue(views_B3SS: Tensor, turn_B: Tensor) -> Tensor:
@@ -85,7 +86,8 @@ def blend(views_BCSS: Tensor, operation_B: Tensor, factor_B: Tensor) -> Tensor:
     luminance_B1SS = views_BCSS
     if views_BCSS.shape[1] == 3:
         red, green, blue = (views_BCSS[:, channel : channel + 1] for channel in range(3))
-        luminance_B1SS = torch.add(torch.add(red * 0.299, green, alpha=0.587), blue, alpha=0.114)
+        of_red, of_green, of_blue = LUMA_WEIGHTS
+        luminance_B1SS = torch.add(torch.add(red * of_red, green, alpha=of_green), blue, alpha=of_blue)
     level_B111 = torch.where(operation_B111 == 1, luminance_B1SS.mean((2, 3), keepdim=True), 0.0)
     other_B1SS = torch.where(operation_B111 == 2, luminance_B1SS, level_B111)
     return torch.lerp(other_B1SS, views_BCSS, per_image(factor_B)).clamp_(0, 1)

@@ -24,7 +24,7 @@ def options_of(kind: type[Options], values: Mapping[str, Any], **more: Any) -> O
 
     Args:
         kind: Dataclass of options.
-        values: `locals()` of the command; names that are no field are ignored.
+        values: `locals()` of the command; names that are not fields are ignored.
         more: Fields with another name than their parameter, or with a computed value.
     """
     named = {field.name: values.get(field.name) for field in fields(kind)} | more

@@ -15,7 +15,7 @@ from dinocli.files import home_folder
 
 
 def _rejecting(check: Callable[[str], object]) -> Callable[[typer.Context, Any], Any]:
-    """Return a callback for an option, or a list of values, that checks each value which is no existing path."""
+    """Return a callback for an option, or a list of values, that checks each value which is not an existing path."""
 
     def callback(ctx: typer.Context, value: Any) -> Any:
         for text in [value] if isinstance(value, str) else value or ():

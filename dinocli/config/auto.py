@@ -145,7 +145,7 @@ def slices(facts: RunFacts, recipe: Recipe) -> int:
 def slices_are_exact(recipe: Recipe) -> bool:
     """Return whether slices give the gradient of the whole batch, except for rounding and stochastic depth.
 
-    Stochastic depth draws anew for each slice. Training batch norm and KoLeo would see one slice at a time.
+    Stochastic depth draws again for each slice. Training batch norm and KoLeo would see one slice at a time.
 
     Args:
         recipe: Resolved recipe.

@@ -74,10 +74,10 @@ def load_recipe(layers: Sequence[str] = (), settings: Sequence[str] = ()) -> Rec
         values = _merged(values, _read(path), str(path)) if values else _read(path)
     for setting in settings:
         values = _merged(values, parse_setting(setting), "--set")
-    return checked(values)
+    return checked_recipe(values)
 
 
-def checked(values: Mapping[str, Any]) -> Recipe:
+def checked_recipe(values: Mapping[str, Any]) -> Recipe:
     """Validate merged values and return them as a `Recipe`.
 
     Raises:
@@ -100,7 +100,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for dotted, value in values.items():
         section, key = dotted.split(".")
         data[section][key] = value
-    return checked(data)
+    return checked_recipe(data)
 
 
 def parse_setting(setting: str) -> dict[str, Any]:

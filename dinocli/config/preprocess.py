@@ -24,6 +24,9 @@ PAGES: Channels = ("page",)
 GREY_OR_RGB = (1, 3)
 """Channel counts of grey and RGB images; images of other counts hold several measurements."""
 
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the grey value of a colour image (ITU-R BT.601)."""
+
 MAX_CHANNELS = 512
 """Most channels of an image; a hyperspectral cube with more needs a PCA first."""
 
@@ -81,7 +84,7 @@ class Preprocess:
         interpolation: Interpolation of the resize to that square.
         nodata: Source values without measurement, besides NaN and each file's GDAL_NODATA tag; they become 0.
         alpha: ``white`` composites images with alpha over white, ``ignore`` drops alpha.
-        source: Kind of images the range was measured on: ``8-bit``, ``integer`` (deeper) or ``float``; other kinds are
+        source: Kind of images the range was measured on: ``8-bit``, ``deep integer`` or ``float``; other kinds are
             rejected. Empty: all kinds.
         z: Reduction of z-stacks: ``max``, ``mean`` or the number of a plane; empty: pages, no axes.
         roi: Region of interest, as `dinocli.data.region_of_interest` records it; empty: whole images.

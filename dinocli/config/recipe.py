@@ -219,7 +219,7 @@ class Guard(Section):
     probe_images: Auto | Annotated[int, Field(ge=8)] = Field(description="images of a probe, at most")
     max_share: Auto | Share = Field(
         description="largest fraction of the run's work for probes and verdict: short runs get fewer and smaller "
-        "probes; 1 is no limit; auto: 0.2, from random weights 0.05"
+        "probes; 1 for no limit; auto: 0.2, from random weights 0.05"
     )
     window: Share = Field(description="fraction of the run that a collapse has to last before it counts")
     stop: bool = Field(description="stop the run on a collapse; off only warns")

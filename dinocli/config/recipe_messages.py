@@ -24,7 +24,7 @@ RETIRED = {
     "optim.optimizer": "training uses AdamW",
     "guard.score": "the guard selects by crop/quadrant retrieval",
 }
-"""Keys of older recipes. They are no aliases: the error message names the new key, or why there is none."""
+"""Keys of older recipes. They are not aliases: the error message names the new key, or why there is none."""
 
 MAX_EXAMPLE = 60
 """Characters of the longest list that a message repeats."""

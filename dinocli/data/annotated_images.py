@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dinocli.stored import reason
+
 
 @dataclass(frozen=True)
 class AnnotatedObject:
@@ -68,7 +70,5 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the reason of an exception in one line."""
-    if isinstance(error, KeyError):
-        return f"no {error.args[0]!r}"
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    """Return why annotations cannot be read; a `KeyError` names a missing key."""
+    return f"no {error.args[0]!r}" if isinstance(error, KeyError) else reason(error)

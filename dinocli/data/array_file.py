@@ -95,6 +95,6 @@ def _shape(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     shape, _, dtype = read(file)
     if len(shape) not in (2, 3) or dtype.kind not in "buif":
         raise DataError(
-            f"an array of shape {shape} and type {dtype} is no image: (h, w) or (h, w, channels) of numbers"
+            f"an array of shape {shape} and type {dtype} is not an image: (h, w) or (h, w, channels) of numbers"
         )
     return shape, dtype

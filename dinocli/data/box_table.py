@@ -26,7 +26,7 @@ def box_table(spec: str, header: Sequence[str], rows: Sequence[TableRow]) -> Ann
         rows: Path of the image, then the cells of all columns.
 
     Raises:
-        DataError: A corner is no number.
+        DataError: A corner is not a number.
     """
     folded = [column_name(cell) for cell in header]
     category = next((place for place, cell in enumerate(header) if is_class_column(cell)), None)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinocli.config.preprocess import GREY_OR_RGB
+from dinocli.config.preprocess import GREY_OR_RGB, LUMA_WEIGHTS
 from dinocli.errors import DataError
 
 Canvas = NDArray[Any]
@@ -20,7 +20,7 @@ STRIP_RATIO = 2.5
 _WINDOW_RATIO = 1.5  # aspect ratio of a window
 _MAX_WINDOWS = 10_000  # of one image
 _MIN_OVERLAP = 0.25  # fraction of a window that neighbours share, so that no object lies only on a border
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA_3 = np.array(LUMA_WEIGHTS, np.float32)
 
 
 def rgb(canvas: Canvas) -> NDArray[np.uint8]:
@@ -70,7 +70,7 @@ def convert_channels(canvas: Canvas, wanted: int) -> Canvas:
     if count == wanted:
         return canvas
     if (count, wanted) == (3, 1):
-        luma: Canvas = np.rint(np.tensordot(_LUMA, canvas.astype(np.float32), axes=1)).astype(canvas.dtype)
+        luma: Canvas = np.rint(np.tensordot(_LUMA_3, canvas.astype(np.float32), axes=1)).astype(canvas.dtype)
         return luma[None]
     if (count, wanted) == (1, 3):
         return np.repeat(canvas, 3, axis=0)

@@ -85,9 +85,11 @@ def decode_in_memory(image: Image.Image | Pixels, *, channels: Channels, min_sid
         with one_line_errors(getattr(image, "filename", "")):
             return _select_channels(from_pil(image, min_side), channels)
     if not isinstance(image, np.ndarray):
-        raise DataError(f"a {type(image).__name__} is no image; give a path, a PIL image or an array")
+        raise DataError(f"a {type(image).__name__} is not an image; give a path, a PIL image or an array")
     if image.ndim not in (2, 3) or not image.size or image.dtype.kind not in "buif":
-        raise DataError(f"an array of shape {image.shape} and type {image.dtype} is no image; give (h, w) or (h, w, c)")
+        raise DataError(
+            f"an array of shape {image.shape} and type {image.dtype} is not an image; give (h, w) or (h, w, c)"
+        )
     pixels = channels_last(image)
     if not channels and pixels.shape[2] not in (1, 3, 4):
         raise DataError(f"an array of {pixels.shape[2]} channels is neither grey nor RGB; choose channels")

@@ -10,7 +10,7 @@ from dinocli.data.decoder_warnings import current
 from dinocli.data.dicom import NO_PREAMBLE
 from dinocli.data.image_source import image_source, read_head
 from dinocli.data.limits import without_pil_limit
-from dinocli.errors import DataError
+from dinocli.errors import DataError, one_line
 
 _OTHER_CONTENT = (
     (b"version https:", "a pointer of Git LFS, not the image: run `git lfs pull`"),
@@ -41,9 +41,7 @@ def _reason(error: Exception, path: str | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
         named_dicom = str(path).lower().endswith((".dcm", ".dicom"))
         return NO_PREAMBLE if named_dicom else _other_content(path)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def _other_content(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dinocli.data.image_formats import ZARR, image_suffixes, missing_decoder
 from dinocli.data.tar_shards import COMPRESSED, SUFFIX, open_shard
-from dinocli.errors import DataError, counted
+from dinocli.errors import DataError, counted, one_line
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -80,7 +80,7 @@ class FolderWalk:
         try:
             shard = open_shard(path)
         except OSError as error:
-            raise DataError(f"cannot read {path!r}: {(error.strerror or str(error)).lower()}") from error
+            raise DataError(f"cannot read {path!r}: {one_line(error)}") from error
         self.shards += 1
         self.suffixes += shard.left_out
         self.bad_members += [(f"{path}/{name}", reason) for name, reason in shard.bad]
@@ -191,5 +191,6 @@ def _entries(folder: str, visited: set[tuple[int, int]]) -> list[os.DirEntry[str
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"cannot list the folder {folder!r}: {reason}; make it readable or name the others") from error
+        raise DataError(
+            f"cannot list the folder {folder!r}: {one_line(error)}; make it readable or name the others"
+        ) from error

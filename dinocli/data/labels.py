@@ -153,7 +153,7 @@ def _read_csv(path: Path, note: Callable[[str], object]) -> tuple[list[str], lis
         found = f"; its first line is {shown_cell(','.join(header))}" if header else ""
         raise DataError(f"{path} needs a header with `path` and at least one label column{found}")
     if len(columns) > MAX_COLUMNS:
-        raise DataError(f"{path} has {len(columns):,} columns, more than {MAX_COLUMNS:,}: it is no table of labels")
+        raise DataError(f"{path} has {len(columns):,} columns, more than {MAX_COLUMNS:,}: it is not a table of labels")
     twice = next((name for name in columns if columns.count(name) > 1), "")
     if twice:
         raise DataError(f"{path} has the column {twice!r} twice; rename one of them")

@@ -49,7 +49,7 @@ def sample_order(n: int, seed: int, position: int) -> tuple[int, int]:
     """Return (image, epoch) at a position of the infinite stream of samples.
 
     Each epoch is another permutation. Epochs follow each other without a gap, also within a batch, so a dataset smaller
-    than a batch is no special case.
+    than a batch is not a special case.
 
     Args:
         n: Number of images.

@@ -14,7 +14,7 @@ from dinocli.data.text_tables import (
     text_lines,
     windows_text,
 )
-from dinocli.errors import DataError
+from dinocli.errors import DataError, one_line
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
 _TABLES = (".csv", ".tsv")
@@ -34,8 +34,7 @@ def read_path_list(path: str) -> Iterator[str]:
     try:
         content = read_content(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"cannot read the list {path!r}: {reason.lower()}") from error
+        raise DataError(f"cannot read the list {path!r}: {one_line(error)}") from error
     if _ends_with_null(content):
         return listed_paths(content, path)
     text = _text(content, path)

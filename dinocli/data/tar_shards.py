@@ -219,4 +219,4 @@ def _unreadable_reason(file: BinaryIO, error: Exception) -> str:
     compression = next((name for magic, name in _COMPRESSION_MAGIC.items() if head.startswith(magic)), "")
     if compression:
         return f"is compressed ({compression}), so that its images cannot be read one by one: decompress it once"
-    return f"is no tar archive that can be read: {error}" if is_utf8(str(error)) else "is no tar archive"
+    return f"is not a tar archive that can be read: {error}" if is_utf8(str(error)) else "is not a tar archive"

@@ -60,7 +60,7 @@ def _page_indices(file: Any) -> NDArray[np.int64]:
     lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in _PAGE_AXES}
     if any(not other.keyframe.subfiletype & (REDUCED | MASK) for other in file.series[1:]):
         named = not set(lengths) <= set(_UNNAMED_AXES)
-        reason = "it holds several stacks" if named else "its pages differ in size or type, so they are no stack"
+        reason = "it holds several stacks" if named else "its pages differ in size or type, so they are not a stack"
         raise DataError(f"{reason}: use --page N in place of --z")
     if len(lengths) == 1 and set(lengths) <= set(_UNNAMED_AXES):
         lengths = dict(zip("Z", lengths.values(), strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dinocli.errors import DataError, WeightsError
+from dinocli.errors import DataError, WeightsError, one_line
 from dinocli.files import write_atomic
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
@@ -55,5 +55,4 @@ def _frames(video: Path) -> Iterator[Image.Image]:
                 # The rotation is metadata, as in a photograph: degrees counter-clockwise.
                 yield Image.fromarray(np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
     except (OSError, IndexError, av.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{video} cannot be read as a video ({reason.lower()})") from error
+        raise DataError(f"{video} cannot be read as a video ({one_line(error)})") from error

@@ -66,7 +66,7 @@ def facts_of(
     )
 
 
-def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device, world: World) -> Precision:
+def build_precision(recipe: Recipe, backbone: Backbone, device: torch.device) -> Precision:
     """Choose precision and attention kernels: those of the recipe, or the fastest of a short trial on this machine."""
     own_kernels = not recipe.model.grad_checkpointing
     attention = recipe.run.attention if own_kernels else "fused"

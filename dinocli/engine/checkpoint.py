@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"cannot read the checkpoint {path} ({first_line(error)}); delete it to start anew"
+            f"cannot read the checkpoint {path} ({first_line(error)}); delete it to start again"
         ) from None
     return payload
 
@@ -110,7 +110,7 @@ class Checkpointer:
     def restore(self, learner: Learner, monitor: Monitor) -> tuple[int, float]:
         """Restore the learner and the monitor; return the steps done and the seconds they took."""
         payload = load_checkpoint(self.last, learner.precision.device)
-        with reading(f"the checkpoint {self.last}", "delete it to start anew", "used"):
+        with reading(f"the checkpoint {self.last}", "delete it to start again", "used"):
             learner.student.load_state_dict(payload["student"])
             learner.teacher.load_state_dict(payload["teacher"])
             learner.center_K.copy_(payload["center"])

@@ -106,7 +106,7 @@ def choose_compile(
     if any_rank(bool(reason)):
         return False, f"torch.compile does not work here, continuing without it: {reason or 'another process failed'}"
     if setting == "auto" and compiled * MIN_SPEEDUP > plain:
-        return False, f"torch.compile makes no step faster here ({plain:.2g} s, compiled {compiled:.2g} s)"
+        return False, f"torch.compile does not make a step faster here ({plain:.2g} s, compiled {compiled:.2g} s)"
     return True, f"compiled in {first:.0f} s: {compiled:.2g} s a step" + (f" instead of {plain:.2g} s" if plain else "")
 
 

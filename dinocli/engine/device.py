@@ -39,7 +39,7 @@ def pick_device(device_or_name: str | torch.device, local_rank: int = 0) -> torc
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for later tensors, for the rest of this process.
 
-    By default large tensors are allocated from the system and returned to it, and the kernel clears every page anew: a
+    By default large tensors are allocated from the system and returned to it, and the kernel clears every page again: a
     fifth of a convnet's step. No effect with other C libraries.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

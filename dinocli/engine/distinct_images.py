@@ -9,12 +9,12 @@ from dinocli.data.store import Store
 from dinocli.engine.probe import PROBE_BATCH, whole_features
 from dinocli.models.backbone import Backbone
 from dinocli.progress import ProgressReporter
-from dinocli.quality import duplicates
+from dinocli.quality.duplicates import SAME_COSINE, count_distinct
 
 SAMPLE, RUN = 512, 32
 
 
-def count_distinct(
+def count_distinct_images(
     store: Store, backbone: Backbone, preprocess: Preprocess, device: torch.device, reporter: ProgressReporter
 ) -> int:
     """Estimate the number of distinct images from the features of the start weights.
@@ -30,7 +30,7 @@ def count_distinct(
     reporter.stage("counting distinct images", len(indices))
     features_ND, rows = whole_features(loader, backbone, indices, preprocess, reporter.advance)
     shuffled = np.random.default_rng(0).permutation(len(rows))
-    share = duplicates.count_distinct(features_ND[shuffled], duplicates.SAME_COSINE) / len(rows) if rows else 1.0
+    share = count_distinct(features_ND[shuffled], SAME_COSINE) / len(rows) if rows else 1.0
     return max(1, round(share * len(store)))
 
 

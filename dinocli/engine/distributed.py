@@ -80,7 +80,9 @@ def environment_number(name: str, default: int) -> int:
     """
     text = os.environ.get(name, "").strip() or str(default)
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"the environment has {name}={text!r}, which is no number: unset it, or let torchrun set it")
+        raise UsageError(
+            f"the environment has {name}={text!r}, which is not a number: unset it, or let torchrun set it"
+        )
     return int(text)
 
 

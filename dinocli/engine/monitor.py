@@ -19,7 +19,7 @@ from dinocli.engine.step_schedule import StepValues
 from dinocli.engine.trackers import Tracker, finite
 from dinocli.errors import Interrupted
 from dinocli.files import write_atomic
-from dinocli.quality.defect_few_shot import KEY
+from dinocli.quality.defect_few_shot import DEFECT_SCORE
 from dinocli.quality.probe_result import ProbeResult
 from dinocli.stored import json_safe
 
@@ -103,7 +103,7 @@ class Monitor:
         self.probe_results.append(result)
         scores = {**vars(result.scores), "selection_score": result.selection_score}
         if len(result.defects_N):
-            scores[KEY] = result.defect_score
+            scores[DEFECT_SCORE] = result.defect_score
         self._write([{"step": result.step, "probe": scores}])
         if result.step >= self.armed_at:
             self.stop_reason = feature_collapse(self.probe_results) or self.stop_reason
@@ -167,7 +167,7 @@ class Monitor:
 
     def _watch(self, row: Row) -> None:
         finite = not row["skipped"] and math.isfinite(row["loss"])
-        # A gradient scaler adapts by overflows: while its scale can still decrease, an overflow is no failure.
+        # A gradient scaler adapts by overflows: while its scale can still decrease, an overflow is not a failure.
         searching = row["skipped"] and math.isfinite(row["loss"]) and row.get("loss_scale", 0.0) >= 1.0
         self._non_finite = 0 if finite or searching else self._non_finite + 1
         if self._non_finite >= NON_FINITE_IN_A_ROW:

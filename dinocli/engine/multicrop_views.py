@@ -106,6 +106,8 @@ class MultiCropViews:
 
     def _canvas(self, image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
         if isinstance(image, Tensor) and (image.ndim != 3 or image.is_floating_point()):
-            raise DataError(f"a {image.dtype} tensor of shape {tuple(image.shape)} is no image; give uint8 (C, h, w)")
+            raise DataError(
+                f"a {image.dtype} tensor of shape {tuple(image.shape)} is not an image; give uint8 (C, h, w)"
+            )
         stored = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
         return torch.from_numpy(np.ascontiguousarray(self._reader.in_memory(stored)))

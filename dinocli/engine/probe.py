@@ -232,7 +232,8 @@ def _features(
 def probe_indices(images: int, count: int, seed: int) -> tuple[list[int], list[int]]:
     """Return the images of the guard and those of the verdict: seeded random samples, sorted.
 
-    They are disjoint if the folder has enough images; in a small folder both are all images.
+    They are disjoint if the folder has `2 * count` images. In a smaller one they overlap, and up to `count` images both
+    are all images.
     """
     order = np.random.default_rng((seed, images)).permutation(images)
     verdict = order[count : 2 * count] if images >= 2 * count else order[-count:]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinocli.models.rarity_maps import MAPS
-from dinocli.quality.rarity import MemoryBank, image_score
+from dinocli.quality.rarity import MemoryBank, largest_rarity
 
 SHARPNESS = 3
 """Exponent of the logistic curve from the similarity of the images to the share of the rare part (`rare_share`)."""
@@ -71,11 +71,11 @@ def joined(
     rarity: Mapping[str, Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return parts and scores as `joined_parts`, from known rarity maps, (B, h, w)."""
-    rare = [F.normalize(banks[name].pool_by(maps[name], rarity[name]), dim=1) for name in MAPS]
+    rare = [F.normalize(banks[name].pool(maps[name], rarity[name]), dim=1) for name in MAPS]
     parts = [math.sqrt(share / len(MAPS)) * part_BD for part_BD in rare]
     if share < 1:
         parts.insert(0, math.sqrt(1 - share) * F.normalize(pooled_BD, dim=1))
-    return torch.cat(parts, dim=1), torch.stack([image_score(rarity[name]) for name in MAPS], dim=1)
+    return torch.cat(parts, dim=1), torch.stack([largest_rarity(rarity[name]) for name in MAPS], dim=1)
 
 
 def with_scores(whitened_BP: Tensor, scores_BF: Tensor, mean_F: Tensor, share: float) -> Tensor:

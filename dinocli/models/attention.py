@@ -1,4 +1,4 @@
-"""Queries, keys and attention weights of one block of any timm ViT.
+"""Queries, keys and attention weights of the last block of any timm ViT.
 
 timm computes attention in one fused call that returns no weights; some models add their biases outside the `qkv` layer
 (a hook on it never fires), others apply rotary embeddings after it. So the tensors are captured at the fused call,
@@ -23,7 +23,7 @@ from dinocli.models.backbone import Backbone
 
 @dataclass(frozen=True)
 class AttentionQK:
-    """Queries and keys of one attention block for a batch of images.
+    """Queries and keys of the last attention block for a batch of images.
 
     Args:
         query_BnNE: Queries as multiplied: after bias, norm and rotary embedding.
@@ -74,24 +74,20 @@ class AttentionQK:
         return key_BnPE.transpose(2, 3).reshape(len(key_BnPE), -1, *self.grid)
 
 
-def attend(backbone: Backbone, x_BCHW: Tensor, block: int = -1) -> tuple[AttentionQK, Tensor]:
-    """Run a ViT; return queries and keys of one of its blocks, and the patch tokens of the last, (B, D, h, w).
+def attend(backbone: Backbone, x_BCHW: Tensor) -> tuple[AttentionQK, Tensor]:
+    """Run a ViT; return queries and keys of its last block, and the patch tokens, (B, D, h, w).
 
     Args:
         backbone: A ViT, in eval mode.
         x_BCHW: Normalised images.
-        block: Index of the block from 0, or from the end if negative.
 
     Raises:
-        UsageError: Not a ViT, no such block, or a block without dot-product attention.
+        UsageError: Not a ViT, or its last block has no dot-product attention.
     """
     if not backbone.is_vit:
         raise UsageError(f"{backbone.name} has no attention: use a ViT, or --method tokencut, kmeans, pca or anomaly")
-    blocks = backbone.model.blocks
-    if not -len(blocks) <= block < len(blocks):
-        raise UsageError(f"{backbone.name} has {len(blocks)} blocks, not a block {block}")
     capture = _Capture()
-    with _hooked(getattr(blocks[block], "attn", None), capture), capture:
+    with _hooked(getattr(backbone.model.blocks[-1], "attn", None), capture), capture:
         features = backbone.patch_tokens(x_BCHW)
     return capture.result(backbone, (features.shape[2], features.shape[3])), features
 

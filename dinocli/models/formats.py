@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dinocli.errors import WeightsError
+from dinocli.errors import WeightsError, one_line
 from dinocli.models.transformers_names import are_transformers, official_names
 
 # Keys of the weights in a checkpoint with further content; EMA weights first, because they are better.
@@ -103,7 +103,7 @@ def _load_pickle(path: Path) -> Any:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}): check the path") from error
+        raise WeightsError(f"{path}: cannot be read ({one_line(error)}): check the path") from error
     except Exception as error:  # on damaged files torch raises nearly any exception
         reason = "holds Python objects, which are never run" if "GLOBAL" in str(error) else "not a checkpoint"
         raise WeightsError(f"{path}: {reason}: save `model.state_dict()` alone, best as .safetensors") from error

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dinocli.config.preprocess import Preprocess
+from dinocli.config.preprocess import LUMA_WEIGHTS, Preprocess
 from dinocli.models.backbone import Backbone
 from dinocli.models.portable import Portable, resize_matrix
 
@@ -19,8 +19,6 @@ INPUT, OUTPUTS, FITTED_OUTPUTS, PROBABILITIES = (
     ("pooled", "features"),
     "probabilities",
 )
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class GraphPreprocessing(nn.Module):
@@ -56,7 +54,7 @@ class GraphPreprocessing(nn.Module):
         self.dtype = torch.float32 if preprocess.deep else torch.uint8
         self.register_buffer("mean_I11", torch.tensor(preprocess.mean)[:, None, None])
         self.register_buffer("std_I11", torch.tensor(preprocess.std)[:, None, None])
-        self.register_buffer("luma_3", torch.tensor(_LUMA))
+        self.register_buffer("luma_3", torch.tensor(LUMA_WEIGHTS))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalised squares.

@@ -109,7 +109,7 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             unknown.append(key)
     if unknown:
         raise WeightsError(
-            f"its {unknown[0]} is no part of a ViT, DINOv2 or DINOv3: give the weights by their timm name"
+            f"its {unknown[0]} is not part of a ViT, DINOv2 or DINOv3: give the weights by their timm name"
         )
     renamed |= {key: _joined(key, three) for key, three in parts.items()}
     for last in ("weight", "bias"):  # a gated DINOv2 of later versions of the library

@@ -30,7 +30,7 @@ def refuse_missing_weights(weights: str) -> None:
 
 
 def _starts_with_folder(weights: str) -> bool:
-    """Return whether a name with a slash starts with an existing folder or `runs`, and so is no hub id."""
+    """Return whether a name with a slash starts with an existing folder or `runs`, and so is not a hub id."""
     first, slash, _ = weights.partition("/")
     return bool(slash) and (first == "runs" or Path(first).is_dir())
 

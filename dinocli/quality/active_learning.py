@@ -57,5 +57,5 @@ def suggest(
         warnings.simplefilter("ignore", ConvergenceWarning)  # copies give fewer clusters than requested
         groups = KMeans(count, n_init=_STARTS, random_state=seed).fit(units_UD, sample_weight=weight_U)
     typical = rows_U[groups.transform(units_UD).argmin(axis=0)].tolist()
-    chosen = list(dict.fromkeys([*typical, *rows_U.tolist()]))[: max(count, len(set(typical)))]
+    chosen = list(dict.fromkeys([*typical, *rows_U.tolist()]))[:count]
     return sorted(chosen, key=lambda row: float(margin_N[row]))

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from dinocli.quality.scores import augmentation_retrieval
 
-KEY = "crop_quadrant_retrieval"
-LABEL = "crop/quadrant retrieval (0 is best)"
+RETRIEVAL_SCORE = "crop_quadrant_retrieval"
+RETRIEVAL_LABEL = "crop/quadrant retrieval (0 is best)"
 """Label of the mean over images: a sum of two log reciprocal ranks."""
 
 QUADRANTS = 4

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from dinocli.quality.cosine import unit_rows
 
-KEY = "defect_few_shot_5"
-LABEL = "synthetic defects noticed, 5-shot (chance 0.5)"
+DEFECT_SCORE = "defect_few_shot_5"
+DEFECT_LABEL = "synthetic defects noticed, 5-shot (chance 0.5)"
 """Label of the mean over kinds of defects; chance is 0.5."""
 
-RARE_KEY = "defect_few_shot_5_rare"
-RARE_LABEL = "... with pooled+rare"
+RARE_DEFECT_SCORE = "defect_few_shot_5_rare"
+RARE_DEFECT_LABEL = "... with pooled+rare"
 """Label of the same with the default feature of `embed`, in the line below."""
 
 SHOTS, DRAWS = 5, 2000

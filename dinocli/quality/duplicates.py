@@ -16,6 +16,7 @@ from dinocli.quality.copy_threshold import BORDERLINE, CopyThreshold
 from dinocli.quality.cosine import unit_rows
 
 MAX_PAIRS = 1_000_000
+"""Maximum number of pairs: a thousand copies of one image already make half a million."""
 
 SAME_COSINE = 0.99
 """Cosine from which two images count as one: frames of a video, parts from one mould. Reached by 1 pair of 1,124 chest
@@ -65,7 +66,7 @@ class DuplicateGroup(NamedTuple):
 
 
 def near_duplicates(
-    features_ND: NDArray[np.floating], threshold: float, *, max_pairs: int = MAX_PAIRS
+    features_ND: NDArray[np.floating], threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find every pair of images with a cosine of at least the threshold.
 
@@ -75,26 +76,25 @@ def near_duplicates(
     Args:
         features_ND: Finite features. A row of zeros has cosine 0 to every row.
         threshold: Smallest cosine that counts, above 0 and up to 1.
-        max_pairs: Maximum number of pairs: a thousand copies of one image already make half a million.
 
     Returns:
         Sorted pairs (i, j) with i < j, shape (P, 2), and their float64 cosines, shape (P,), independent of the number
         of threads.
 
     Raises:
-        DataError: There are more pairs than `max_pairs`.
+        DataError: There are more than `MAX_PAIRS` pairs.
     """
     pairs: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
     cosines: list[NDArray[np.float64]] = [np.empty(0)]
     count = 0
-    for pairs_P2 in _candidates(features_ND, threshold - _SLACK, max_pairs):
+    for pairs_P2 in _candidates(features_ND, threshold - _SLACK):
         cosine_P = _cosines(features_ND, pairs_P2)
         near_P = cosine_P >= threshold - _ROUNDING
         pairs.append(pairs_P2[near_P])
         cosines.append(cosine_P[near_P])
         count += int(near_P.sum())
-        if count > max_pairs:
-            _give_up(threshold, max_pairs)
+        if count > MAX_PAIRS:
+            _give_up(threshold)
     pairs_P2, cosine_P = np.concatenate(pairs), np.concatenate(cosines)
     order_P = np.lexsort((pairs_P2[:, 1], pairs_P2[:, 0]))
     return pairs_P2[order_P], cosine_P[order_P].astype(np.float32)
@@ -162,7 +162,7 @@ def duplicate_groups(pairs: Sequence[SamePair], images: int, keep_order: Callabl
     return sorted(ordered, key=lambda group: (-len(group.rows), group.rows[0]))
 
 
-def _candidates(features_ND: NDArray[np.floating], threshold: float, max_pairs: int) -> Iterator[NDArray[np.int64]]:
+def _candidates(features_ND: NDArray[np.floating], threshold: float) -> Iterator[NDArray[np.int64]]:
     """Yield the pairs above a cosine in float32, block by block of the upper triangle."""
     starts = range(0, len(features_ND), _BLOCK_ROWS)
     for first in starts:
@@ -171,8 +171,8 @@ def _candidates(features_ND: NDArray[np.floating], threshold: float, max_pairs: 
             near_AB = rows_AD @ _block(features_ND, second).T >= threshold
             if first == second:
                 near_AB = np.triu(near_AB, 1)
-            if np.count_nonzero(near_AB) > 2 * max_pairs:  # more than the slack of the threshold explains
-                _give_up(threshold + _SLACK, max_pairs)
+            if np.count_nonzero(near_AB) > 2 * MAX_PAIRS:  # more than the slack of the threshold explains
+                _give_up(threshold + _SLACK)
             yield np.argwhere(near_AB) + np.array([first, second])
 
 
@@ -190,8 +190,8 @@ def _cosines(features_ND: NDArray[np.floating], pairs_P2: NDArray[np.int64]) -> 
     return np.minimum(cosine_P, 1.0)
 
 
-def _give_up(threshold: float, max_pairs: int) -> None:
+def _give_up(threshold: float) -> None:
     raise DataError(
-        f"more than {max_pairs:,} pairs of images have a cosine of {threshold:g} or more; "
+        f"more than {MAX_PAIRS:,} pairs of images have a cosine of {threshold:g} or more; "
         "raise the threshold, or leave out the copies first"
     )

@@ -1,7 +1,7 @@
 """Image quality issues: dark, bright, blank, blurred, low entropy, odd aspect ratio, odd size.
 
 An image is listed only if it exceeds an absolute limit and is an outlier of the folder: in a folder of dark x-rays a
-dark image is no issue.
+dark image is not an issue.
 
 Shapes: N images.
 """

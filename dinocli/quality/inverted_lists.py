@@ -50,18 +50,17 @@ class InvertedLists(NamedTuple):
         return np.sort(np.concatenate([self.order_N[self.starts_L1[one] : self.starts_L1[one + 1]] for one in lists]))
 
 
-def build_lists(features_ND: NDArray[np.floating], seed: int = 0) -> InvertedLists:
+def build_lists(features_ND: NDArray[np.floating]) -> InvertedLists:
     """Cluster the rows into about sqrt(N) lists, and choose how many a query has to read.
 
     Args:
         features_ND: Features of any float dtype; may be memory-mapped.
-        seed: Random seed.
     """
-    count, random = len(features_ND), np.random.default_rng(seed)
+    count, random = len(features_ND), np.random.default_rng(0)
     lists = max(1, round(math.sqrt(count)))
     sample = np.sort(random.choice(count, min(count, _SAMPLE_ROWS_EACH * lists), replace=False))
     sample_SD = _finite_units(features_ND[sample])
-    kmeans = MiniBatchKMeans(min(lists, len(sample_SD)), batch_size=4096, n_init=1, random_state=seed).fit(sample_SD)
+    kmeans = MiniBatchKMeans(min(lists, len(sample_SD)), batch_size=4096, n_init=1, random_state=0).fit(sample_SD)
     centres_LD = unit_rows(kmeans.cluster_centers_).astype(np.float32)
     blocks = (features_ND[first : first + _BLOCK_ROWS] for first in range(0, count, _BLOCK_ROWS))
     list_N = np.concatenate([(_finite_units(block) @ centres_LD.T).argmax(axis=1) for block in blocks])

@@ -36,20 +36,18 @@ def knn_votes(
     labels_N: NDArray[Any],
     *,
     k: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
     groups_N: NDArray[Any] | None = None,
     learn_N: NDArray[np.bool_] | None = None,
 ) -> NeighbourVotes:
     """Predict every label by weighted k-NN over the other images.
 
-    Each neighbour votes for its label with the weight exp(cosine / temperature). Consecutive frames are almost copies
+    Each neighbour votes for its label with the weight exp(cosine / `TEMPERATURE`). Consecutive frames are almost copies
     and would vote for each other: give them a common group, whose images are not neighbours of each other.
 
     Args:
         features_ND: Finite features.
         labels_N: One label per image, of any sortable type.
         k: Number of neighbours, reduced to N - 1 in small sets.
-        temperature: Temperature of the weights; smaller values give the nearest neighbours more weight.
         groups_N: One group per image (a part, a slide, a patient); without it only the image itself is left out.
         learn_N: Gallery images; only the others are predicted. Without it every image is in the gallery and is
             predicted.
@@ -74,7 +72,7 @@ def knn_votes(
         cosine_RG[group_N[query_R, None] == group_N[gallery_G]] = -np.inf
         places_Rk = np.argpartition(cosine_RG, cut, axis=1)[:, cut:]
         cosine_Rk, nearest_Rk = np.take_along_axis(cosine_RG, places_Rk, 1), gallery_G[places_Rk]
-        votes_RC = _votes(cosine_Rk, class_N[nearest_Rk], len(classes_C), temperature)
+        votes_RC = _votes(cosine_Rk, class_N[nearest_Rk], len(classes_C))
         share_RC = votes_RC / votes_RC.sum(axis=1, keepdims=True)
         order_Rk = np.argsort(-cosine_Rk, axis=1, kind="stable")
         sorted_Rk = np.take_along_axis(np.where(np.isfinite(cosine_Rk), nearest_Rk, -1), order_Rk, 1)
@@ -83,12 +81,10 @@ def knn_votes(
     return NeighbourVotes(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
-def _votes(
-    cosine_Rk: NDArray[np.float32], class_Rk: NDArray[np.intp], classes: int, temperature: float
-) -> NDArray[np.float64]:
+def _votes(cosine_Rk: NDArray[np.float32], class_Rk: NDArray[np.intp], classes: int) -> NDArray[np.float64]:
     """Sum the weights per class, (R, C); relative to the largest of the row, to avoid overflow."""
     best_R1 = cosine_Rk.max(axis=1, keepdims=True)
-    weight_Rk = np.exp((cosine_Rk - best_R1).astype(np.float64) / temperature)
+    weight_Rk = np.exp((cosine_Rk - best_R1).astype(np.float64) / TEMPERATURE)
     votes_RC = np.zeros((len(cosine_Rk), classes))
     np.add.at(votes_RC, (np.arange(len(cosine_Rk))[:, None], class_Rk), weight_Rk)
     return votes_RC

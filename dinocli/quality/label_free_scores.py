@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError
-from dinocli.quality import crop_quadrant_retrieval, defect_few_shot
+from dinocli.quality.crop_quadrant_retrieval import RETRIEVAL_LABEL, RETRIEVAL_SCORE
+from dinocli.quality.defect_few_shot import DEFECT_LABEL, DEFECT_SCORE, RARE_DEFECT_LABEL, RARE_DEFECT_SCORE
 from dinocli.quality.duplicates import SAME_COSINE, near_duplicates
 from dinocli.quality.multiview_scores import alignment, lidar
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
@@ -39,13 +40,12 @@ def probe_scores(result: ProbeResult) -> list[Score]:
     few-shot is a veto (`dinocli.quality.verdict.judge`). Retrieval of *augmented* views is not listed: a network
     trained to ignore contrast improves on it even where contrast is informative.
     """
-    key, name = crop_quadrant_retrieval.KEY, crop_quadrant_retrieval.LABEL
     crops = [Score(key, SCORE_NAMES[key], getattr(result.scores, key)) for key in ("retrieval_top1", "retrieval_mrr")]
-    defects = Score(defect_few_shot.KEY, defect_few_shot.LABEL, result.defect_score, "", result.defects_N)
-    scores = [Score(key, name, result.selection_score, "higher", result.values_N), defects]
+    defects = Score(DEFECT_SCORE, DEFECT_LABEL, result.defect_score, "", result.defects_N)
+    scores = [Score(RETRIEVAL_SCORE, RETRIEVAL_LABEL, result.selection_score, "higher", result.values_N), defects]
     if len(result.rare_defects_N):
-        key, name = defect_few_shot.RARE_KEY, defect_few_shot.RARE_LABEL
-        scores.append(Score(key, name, result.rare_defect_score, "", result.rare_defects_N))
+        rare = result.rare_defects_N
+        scores.append(Score(RARE_DEFECT_SCORE, RARE_DEFECT_LABEL, result.rare_defect_score, "", rare))
     return [*scores, *crops]
 
 

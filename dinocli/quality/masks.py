@@ -82,12 +82,12 @@ def head_overlap(objects_HW: NDArray[np.integer], masks_AHW: NDArray[np.bool_]) 
     return HeadOverlap(float(ious_OA.max(axis=1).mean()), float(ious_OA.mean()))
 
 
-def mean_estimate(values_N: Sequence[float], *, seed: int = 0) -> ScoreInterval:
+def mean_estimate(values_N: Sequence[float]) -> ScoreInterval:
     """Return the mean over images with its interval, NaN ignored."""
     defined_N = np.array([value for value in values_N if value == value], dtype=np.float64)
     if not defined_N.size:
         return ScoreInterval(float("nan"), float("nan"), float("nan"))
-    return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size, seed=seed)
+    return bootstrap(lambda weights_N: float(weights_N @ defined_N / weights_N.sum()), defined_N.size)
 
 
 def overall(overlaps_N: Sequence[Overlap], *, dice: bool = False, draws: int = DRAWS) -> ScoreInterval:

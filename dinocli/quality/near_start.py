@@ -1,4 +1,4 @@
-"""Verdict on images that are like those of the start weights, where a higher score is no evidence."""
+"""Verdict on images that are like those of the start weights, where a higher score is not evidence."""
 
 from dataclasses import replace
 

@@ -23,7 +23,7 @@ _WEIGHTS = (1.0, 0.5)  # of features and of image statistics
 _FIT_ROWS, _CLIP, _JITTER = 2000, 6.0, 0.05  # images of the covariance fit, robust deviations, noise in deviations
 
 
-def feature_distance(rows: NormalizedFeatures, *, seed: int = 0) -> NDArray[np.float64]:
+def neighbour_distance(rows: NormalizedFeatures, *, seed: int = 0) -> NDArray[np.float64]:
     """Return the mean squared distance of each image to its 10 nearest neighbours, (N,), 0 to 4.
 
     Args:
@@ -38,14 +38,14 @@ def feature_distance(rows: NormalizedFeatures, *, seed: int = 0) -> NDArray[np.f
     sampled_SD = rows.take(chosen_S)
     count = min(NEIGHBOURS, len(chosen_S) - 1)
 
-    def neighbour_distance(part: slice, units_RD: NDArray[np.float32]) -> NDArray[np.float64]:
+    def of_block(part: slice, units_RD: NDArray[np.float32]) -> NDArray[np.float64]:
         squared_RS = 2 - 2 * units_RD @ sampled_SD.T
         own_S = (chosen_S >= part.start) & (chosen_S < part.stop)
         squared_RS[chosen_S[own_S] - part.start, np.flatnonzero(own_S)] = np.inf
         squared_RS.partition(count - 1, axis=1)
         return np.asarray(squared_RS[:, :count].mean(axis=1), np.float64)
 
-    return np.asarray(np.maximum(np.concatenate(list(rows.map(neighbour_distance))), 1e-12), np.float64)
+    return np.asarray(np.maximum(np.concatenate(list(rows.map(of_block))), 1e-12), np.float64)
 
 
 def appearance_distance(statistics_N: list[ImageStatistics], *, seed: int = 0) -> NDArray[np.float64]:

@@ -48,7 +48,7 @@ def block_codes(structure_HW: NDArray[np.float32]) -> NDArray[np.int64]:
 def equal_codes(codes_NT: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the pairs of images with at least three equal codes, the most first, (P, 2); first < second."""
     count = len(codes_NT)
-    # Equal signs in another block are no match; blocks without structure get negative numbers, which are left out.
+    # Equal signs in another block are not a match; blocks without structure get negative numbers, which are left out.
     numbered_NT = np.where(codes_NT == NO_CODE, NO_CODE, codes_NT + (np.arange(CODES) << CODES))
     known, code_NT = np.unique(numbered_NT, return_inverse=True)
     row_NT = np.repeat(np.arange(count), codes_NT.shape[1])

@@ -11,7 +11,7 @@ Usage::
         builder.add(maps_BDhw, image_B)
     bank = builder.finish()                      # MemoryBank
     rarity_Bhw = bank.rarity(maps_BDhw, image_B) # 1 - cosine; image number NOT_IN_BANK for images outside the bank
-    rare_BD = bank.pool(maps_BDhw, image_B)      # mean of the raw patches, weighted by `bank.weights(rarity_Bhw)`
+    rare_BD = bank.pool(maps_BDhw, rarity_Bhw)   # mean of the raw patches, weighted by `bank.weights(rarity_Bhw)`
     save_banks(path, {"coarse": bank})           # and load_banks, in dinocli.quality.rarity_file
 
 Sources: memory bank of patches: Roth et al. 2022 (PatchCore, arXiv:2106.08265); distance to patches of the other images
@@ -95,16 +95,12 @@ class MemoryBank:
         logits_BP = (rarity_Bhw.flatten(1) / (temperature * self.spread)).nan_to_num(nan=-torch.inf)
         return logits_BP.softmax(dim=1).view_as(rarity_Bhw)
 
-    def pool(self, maps_BDhw: Tensor, image_B: Tensor | None = None, *, temperature: float = TEMPERATURE) -> Tensor:
-        """Pool the raw patches with the weights of `weights`, (B, D). Arguments as for `rarity` and `weights`.
+    def pool(self, maps_BDhw: Tensor, rarity_Bhw: Tensor) -> Tensor:
+        """Pool the raw patches with the weights of their rarity map, (B, D).
 
         NaN patches (outside the region of interest) are ignored; an image of only NaN patches gives NaN.
         """
-        return self.pool_by(maps_BDhw, self.rarity(maps_BDhw, image_B), temperature)
-
-    def pool_by(self, maps_BDhw: Tensor, rarity_Bhw: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-        """Pool as `pool`, by a known rarity map."""
-        weight_Bhw = self.weights(rarity_Bhw, temperature)
+        weight_Bhw = self.weights(rarity_Bhw)
         return torch.einsum("bdhw,bhw->bd", maps_BDhw.to(weight_Bhw.dtype).nan_to_num(nan=0.0), weight_Bhw)
 
     def to(self, device: torch.device) -> "MemoryBank":
@@ -188,7 +184,7 @@ class BankBuilder:
         self.count += len(raw_ND)
 
 
-def image_score(rarity_Bhw: Tensor) -> Tensor:
+def largest_rarity(rarity_Bhw: Tensor) -> Tensor:
     """Return the largest rarity of each image, (B,), the anomaly score of PatchCore; NaN patches are ignored."""
     return rarity_Bhw.flatten(1).nan_to_num(nan=-torch.inf).amax(dim=1)
 

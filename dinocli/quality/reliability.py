@@ -28,20 +28,19 @@ class Reliability(NamedTuple):
     error: float
 
 
-def reliability(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_], *, bins: int = BINS) -> Reliability:
+def reliability(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_]) -> Reliability:
     """Compare confidence with accuracy in bins.
 
     Args:
         confidence_N: Confidence of each prediction, 0 to 1.
         right_N: Whether the prediction is correct.
-        bins: Number of bins of equal width.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 2, equation 3. Departs: a bin includes its lower edge.
     """
-    bin_N = np.minimum((confidence_N * bins).astype(np.intp), bins - 1)
-    counts_B = np.bincount(bin_N, minlength=bins)
+    bin_N = np.minimum((confidence_N * BINS).astype(np.intp), BINS - 1)
+    counts_B = np.bincount(bin_N, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        confidence_B = np.bincount(bin_N, confidence_N, bins) / counts_B
-        accuracy_B = np.bincount(bin_N, right_N, bins) / counts_B
+        confidence_B = np.bincount(bin_N, confidence_N, BINS) / counts_B
+        accuracy_B = np.bincount(bin_N, right_N, BINS) / counts_B
     error = float(np.nansum(np.abs(confidence_B - accuracy_B) * counts_B) / max(len(bin_N), 1))
     return Reliability(counts_B, confidence_B, accuracy_B, error)

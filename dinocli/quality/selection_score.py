@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dinocli.quality.crop_quadrant_retrieval import KEY, LABEL
+from dinocli.quality.crop_quadrant_retrieval import RETRIEVAL_LABEL, RETRIEVAL_SCORE
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SelectionScore:
     mean: str
 
 
-CROP_QUADRANT = SelectionScore(KEY, LABEL, "crop/quadrant retrieval", "mean log reciprocal rank")
+CROP_QUADRANT = SelectionScore(RETRIEVAL_SCORE, RETRIEVAL_LABEL, "crop/quadrant retrieval", "mean log reciprocal rank")
 """`dinocli.quality.crop_quadrant_retrieval`: a sum of two log reciprocal ranks."""
 
 TEACHER_NEIGHBOURS = SelectionScore(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dinocli.data.labels import Labels
 from dinocli.engine.probe import Probe
 from dinocli.models.backbone import Backbone
-from dinocli.quality import defect_few_shot
+from dinocli.quality.defect_few_shot import DEFECT_LABEL, DEFECT_SCORE, RARE_DEFECT_LABEL, RARE_DEFECT_SCORE
 from dinocli.quality.few_shot_accuracy import few_shot
 from dinocli.quality.knn import accuracy, knn_votes, macro_f1
 from dinocli.quality.probe_result import SCORE_NAMES, ProbeResult
@@ -55,8 +55,8 @@ def score_lines(
         by_statistics = value(statistics) if statistics else None
         return ScoreLine(key, name, value(start), value(adapted), by_statistics, teacher)
 
-    defects = line(defect_few_shot.KEY, defect_few_shot.LABEL, attrgetter("defect_score"))
-    rare = line(defect_few_shot.RARE_KEY, defect_few_shot.RARE_LABEL, attrgetter("rare_defect_score"))
+    defects = line(DEFECT_SCORE, DEFECT_LABEL, attrgetter("defect_score"))
+    rare = line(RARE_DEFECT_SCORE, RARE_DEFECT_LABEL, attrgetter("rare_defect_score"))
     return [
         line(score.key, score.label, attrgetter("selection_score"), None if score == CROP_QUADRANT else 1.0),
         *([defects] if len(start.defects_N) else []),

@@ -15,7 +15,7 @@ LEAD = {
 DEFECTS_LEAD = "With the adapted weights, small synthetic defects in these images are detected less often than before."
 """Used if no other score decreased: scores by labels may be better, and the sentence must not contradict them."""
 
-NEAR_LEAD = "The score rose, but these images are like those of the original weights, where it is no evidence."
+NEAR_LEAD = "The score rose, but these images are like those of the original weights, where it is not evidence."
 
 STUDENT_LEAD = {
     "better": "The student became significantly more similar to its teacher.",

@@ -206,13 +206,13 @@ class DistanceScale:
         saliency_hw, highest = soft_value(far_hw, unit), float(far_hw.max())
         cut = self.soft_line(far_hw.size, threshold)
         if threshold.kind == "value":
-            soft_hw, level, found = saliency_hw, cut, float(saliency_hw.max()) > cut
+            soft_hw, soft_threshold, found = saliency_hw, cut, float(saliency_hw.max()) > cut
         else:
             kinds = (self._line_of(maxima_S, threshold) for maxima_S in self.maxima_FS)
             lines_F = [np.inf if one is None else max(one, 1e-9) for one in kinds]  # peaks are divided by them
             if self.enhanced:  # what is detected may lie below the threshold of fine distances, and is outlined by them
                 far_Fhw, lines_F = far_Fhw[:1], [-np.inf]
-            soft_hw, level, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
+            soft_hw, soft_threshold, found = outlined(far_hw, line, far_Fhw, lines_F), 0.5, highest > line
         furthest = highest / max(line, unit / 100)  # values below 0.018 are distances below 0
         metrics = {"furthest": furthest}
         if (other := self.scene_ratio(distances_Fhw)) > 1:
@@ -221,7 +221,7 @@ class DistanceScale:
         reason = f"no patch is above the threshold (maximum {furthest:.2f} of --threshold {threshold})"
         return PatchMaps(
             soft_hw[None],
-            threshold=level,
+            threshold=soft_threshold,
             score=float(score),
             empty_reason="" if found else reason,
             metrics=metrics,

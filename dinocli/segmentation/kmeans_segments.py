@@ -1,6 +1,6 @@
-"""Spherical k-means over the patches of a folder: a segment has the same number and colour in every image.
+"""k-means over the patches of a folder: a segment has the same number and colour in every image.
 
-Patches are compared by cosine, as image features are in `dinocli cluster`.
+Patches are L2-normalised and centres are their means (`dinocli.quality.kmeans`), as in `dinocli cluster`.
 
 Legend: N patches, K segments, D width, h w rows and columns of the grid.
 """
@@ -54,7 +54,7 @@ class FittedKMeans:
     """Fitted k-means method.
 
     Args:
-        centres_KD: Unit vectors, most frequent segment first.
+        centres_KD: Means of unit rows, of length 1 or less; most frequent segment first.
         fraction_K: Fraction of the sample's patches in each segment.
         spread: Mean squared distance of a patch to its centre.
         reason: Reason for the number of segments; empty if the user set it.

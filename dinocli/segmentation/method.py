@@ -123,7 +123,7 @@ class FittedMethod(Protocol):
         ...
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
-        """Map one image; keeps no state, so the order of images does not matter."""
+        """Map one image; only video propagation keeps state, for all others the order of images does not matter."""
         ...
 
 

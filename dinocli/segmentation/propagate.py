@@ -8,7 +8,7 @@ Legend: h w rows and columns of the grid, D width, K labels (0 is the background
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -41,28 +41,41 @@ class _Frame(NamedTuple):
     labels_hwK: NDArray[np.float32]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Propagation:
-    """Method for the frames of a video, which `apply` has to get in order: it keeps the context frames.
+    """Method for the frames of a video.
 
     Args:
         first_HW: Labels of the first frame; 0 is the background, every other value an object.
-        parameters: Set by `fit`.
     """
 
     feature_kind: ClassVar = FeatureKind.PATCHES
     whole_image_only: ClassVar = True
 
     first_HW: NDArray[np.int64]
-    parameters: Mapping[str, float | str] = field(default_factory=dict)
 
-    def fit(self, sample: Iterable[FeatureGrid]) -> "Propagation":
-        """Reset the context frames; the sample is not used."""
-        self._values = [value for value in np.unique(self.first_HW).tolist() if value]
+    def fit(self, sample: Iterable[FeatureGrid]) -> "FittedPropagation":
+        """Begin with the first frame; the sample is not used."""
+        return FittedPropagation(self.first_HW)
+
+
+class FittedPropagation:
+    """Propagation from the first frame on: `apply` keeps context frames, so it has to get the frames in order.
+
+    Args:
+        first_HW: As of `Propagation`.
+    """
+
+    def __init__(self, first_HW: NDArray[np.int64]) -> None:
+        self.first_HW = first_HW
+        self._values = [value for value in np.unique(first_HW).tolist() if value]
         self._first: _Frame | None = None
         self._context: deque[_Frame] = deque(maxlen=CONTEXT_FRAMES)
-        self.parameters = {"objects": float(len(self._values))}
-        return self
+
+    @property
+    def parameters(self) -> Mapping[str, float | str]:
+        """Number of objects."""
+        return {"objects": float(len(self._values))}
 
     def apply(self, grid: FeatureGrid) -> PatchMaps:
         """Label the next frame; the first frame gets the label fractions of its patches.

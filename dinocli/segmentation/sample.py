@@ -17,7 +17,8 @@ from dinocli.segmentation.reference_copies import ReferenceCopies
 from dinocli.segmentation.segment_images import SegmentImage
 
 SAMPLE_BYTES = 1 << 30
-"""Maximum size of the feature grids that a method is fitted on; of large images fewer are sampled."""
+"""Size of the feature grids at which the sample ends: of large images fewer are sampled. Coarse grids beside fine ones
+do not count."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Sample:
         return len(self.rows)
 
     def grids(self, feature_kind: FeatureKind) -> Iterator[FeatureGrid]:
-        """Yield the feature grids of the sample, at most `SAMPLE_BYTES` but at least one.
+        """Yield the feature grids of the sample until they exceed `SAMPLE_BYTES`, at least one.
 
         Raises:
             DataError: No image of the sample is readable.

@@ -7,7 +7,7 @@ Departures:
 - Patches of an object are removed from the graph. With zeroed features they would be connected to nothing and become
   the cheapest next cut.
 - The outline is where the eigenvector is half way between its medians inside and outside.
-- A cut through many edges (lambda_2 above `MAX_LAMBDA_2`) is no object.
+- A cut through many edges (lambda_2 above `MAX_LAMBDA_2`) is not an object.
 - For a convnet, the feature map of stride 16 is cut first, because its outlines are sharp. If that gives no object, the
   deepest map is cut. It separates objects in photographs, but also about half of any surface; therefore such an object
   may neither cover half of the image nor extend along the border.
@@ -141,7 +141,7 @@ class Cut:
         mask_hw: Patches of the object.
         soft_hw: 0 for patches like the outside, 1 for patches like the object, above 0.5 only inside the object.
         lambda_2: Second smallest eigenvalue, 0 to 1: the normalised weight of the edges that the cut removes.
-        empty_reason: Reason why the cut is no object; empty if it is one.
+        empty_reason: Reason why the cut is not an object; empty if it is one.
     """
 
     mask_hw: NDArray[np.bool_]

@@ -99,7 +99,7 @@ def test_force_replaces_no_description_of_another_file(tmp_path: Path) -> None:
     for name in ("f.npy", "f.json"):
         (tmp_path / name).write_text("{}")
     check_free(tmp_path / "f.npy", force=True)
-    with pytest.raises(UsageError, match=r"f\.npy is there already and f\.json describes it"):
+    with pytest.raises(UsageError, match=r"f\.npy already exists and f\.json describes it"):
         check_free(tmp_path / "f.csv", force=True)
     (tmp_path / "f.csv").write_text("path,cluster\n")  # by `cluster f.npy --out f.csv`
     check_free(tmp_path / "f.npy", force=True)

@@ -175,7 +175,7 @@ def test_what_would_be_ignored_is_refused(model: FeatureModel) -> None:
     with pytest.raises(DataError, match="image 0 cannot be read: box is a part of a file"):
         model.embed([np.zeros((9, 9), np.uint8)], box=(0, 0, 4, 4))
     for nothing in (None, b"bytes", [[1, 2]]):
-        with pytest.raises(DataError, match=r"image 0 cannot be read: a \w+ is no image; give a path"):
+        with pytest.raises(DataError, match=r"image 0 cannot be read: a \w+ is not an image; give a path"):
             model.embed([nothing])  # type: ignore[list-item]
 
 
@@ -189,7 +189,7 @@ def test_the_host_program_keeps_its_random_numbers(weights: Path) -> None:
 
 def test_alpha_is_laid_over_white_as_in_files(model: FeatureModel) -> None:
     clear = np.zeros((9, 9, 4), np.uint8)
-    clear[:4, :, 3] = 255  # an alpha that hides all is no alpha
+    clear[:4, :, 3] = 255  # an alpha that hides all is not an alpha
     white = np.full((9, 9, 3), 255, np.uint8)
     white[:4] = 0
     np.testing.assert_array_equal(model.embed([clear]), model.embed([white]))

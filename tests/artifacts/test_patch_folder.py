@@ -75,7 +75,7 @@ def test_each_image_has_its_grid(folder: Path, tmp_path: Path) -> None:
         expected = backbone.patch_tokens(x)[0].permute(1, 2, 0)
     np.testing.assert_allclose(found["01.png.npy"], expected, rtol=1e-4, atol=1e-4)
     assert json.loads((tmp_path / "patches.json").read_text())["shape"] == [11, -1, -1, 192]
-    with pytest.raises(UsageError, match="patches is there already; remove it, or choose another"):
+    with pytest.raises(UsageError, match="patches already exists; remove it, or choose another"):
         embed(asked)
 
 

@@ -93,7 +93,7 @@ def test_a_folder_of_others_keeps_what_a_run_would_replace(home: Path, more: dic
     (home / "out" / "checkpoints").mkdir(parents=True)
     assert opened(out="out", **more).path == Path("out"), "as a run leaves it that was killed at its start"
     (home / "out" / "checkpoints" / "mine.pt").write_text("")
-    with pytest.raises(UsageError, match="out is no run, and a run would replace its checkpoints"):
+    with pytest.raises(UsageError, match="out is not a run, and a run would replace its checkpoints"):
         opened(out="out", **more)
     (home / "file").write_text("")
     with pytest.raises(UsageError, match="file is a file"):
@@ -173,5 +173,5 @@ def test_a_run_that_ended_can_be_read_whatever_it_kept(keep: str) -> None:
 
 
 def test_a_folder_without_a_run_is_named_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"none is no run, it has no run\.json; name another"):
+    with pytest.raises(WeightsError, match=r"none is not a run, it has no run\.json; name another"):
         RunFolder(tmp_path / "none").read("name another")

@@ -82,7 +82,7 @@ def test_colours_and_flips_stay_and_a_slice_sees_what_the_batch_sees() -> None:
     whole, part = seen(focused), seen(focused, 2, 5)
     assert all(torch.equal(view[2:5], piece) for view, piece in zip(whole, part, strict=True))
     assert not any(torch.equal(*pair) for pair in zip(whole, make(free), strict=True))
-    assert all(torch.equal(*pair) for pair in zip(whole, seen(focused), strict=True)), "drawn anew, the same"
+    assert all(torch.equal(*pair) for pair in zip(whole, seen(focused), strict=True)), "drawn again, the same"
 
 
 def test_the_batched_way_of_a_device_sees_the_same_boxes() -> None:

@@ -88,7 +88,7 @@ def test_blur_is_close_to_pil(sigma: float) -> None:
     theirs = np.asarray(to_pil(views[0]).filter(ImageFilter.GaussianBlur(sigma)), dtype=float)
     error = ours[0].permute(1, 2, 0).numpy() * 255 - theirs
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 48
-    torch.testing.assert_close(ours[1], views[1])  # each image has its own sigma; a very small one is no blur
+    torch.testing.assert_close(ours[1], views[1])  # each image has its own sigma; a very small one is not a blur
 
 
 def test_blur_equals_a_slow_convolution() -> None:

@@ -106,7 +106,7 @@ def test_shards_are_merged_to_the_whole(tmp_path: Path) -> None:
     assert merged.names == whole.names
     assert len(merged) == merged.meta["n"] == 11
     assert (tmp_path / "feats.bad.csv").read_text() == (tmp_path / "whole.bad.csv").read_text()
-    refused(in_process("embed", "--merge", cwd=tmp_path), 2, "feats.npy is there already")
+    refused(in_process("embed", "--merge", cwd=tmp_path), 2, "feats.npy already exists")
     done = warm("embed", folder, *SMALL, "--resume", cwd=tmp_path)
     assert (done.code, done.out) == (0, "feats.npy\n"), done.err
     assert "feats.npy is complete already" in done.err

@@ -99,7 +99,7 @@ def test_contradicting_options_are_refused_in_one_line(
 def test_a_result_is_not_overwritten(images: Path, tmp_path: Path) -> None:
     command = ("segment", images, *SMALL, "-m", "kmeans", "-k", "2", "--out", "out")
     assert warm(*command, cwd=tmp_path).code == 0
-    refused(warm(*command, cwd=tmp_path), 2, "out is there already", "--resume", "--force")
+    refused(warm(*command, cwd=tmp_path), 2, "out already exists", "--resume", "--force")
     assert warm(*command, "--force", cwd=tmp_path).code == 0
     assert "complete already" in warm(*command, "--resume", cwd=tmp_path).err
 

@@ -104,7 +104,7 @@ def test_a_terminal_gets_a_bar_in_colour(images: Path, tmp_path: Path, screen: S
     assert COLOUR.search(text)
     assert "embedding" in text
     assert "12/12" in text
-    assert "\x1b" not in done.out, "stdout was no terminal"
+    assert "\x1b" not in done.out, "stdout was not a terminal"
 
 
 def test_no_color_means_no_colour(images: Path, tmp_path: Path, screen: Screen) -> None:

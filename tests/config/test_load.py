@@ -7,7 +7,7 @@ import pytest
 
 from dinocli.config.auto import resolve
 from dinocli.config.load import (
-    checked,
+    checked_recipe,
     differences,
     load_recipe,
     parse_setting,
@@ -171,7 +171,7 @@ def test_a_missing_setting_is_named() -> None:
     data = load_recipe().model_dump(mode="json")
     del data["run"]["seed"]
     with pytest.raises(RecipeError, match=r"^recipe: run\.seed: Field required"):
-        checked(data)
+        checked_recipe(data)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_stored_recipe_with_an_old_key_names_the_new_one() -> None:
     data = load_recipe().model_dump(mode="json")
     data["optim"]["stem_lr"] = data["optim"].pop("stem_lr_mult")
     with pytest.raises(RecipeError, match=r"optim\.stem_lr is now called optim\.stem_lr_mult"):
-        checked(data)
+        checked_recipe(data)
 
 
 @pytest.mark.parametrize("table", [RENAMED, RETIRED])

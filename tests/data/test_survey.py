@@ -229,7 +229,7 @@ def test_images_with_few_values_among_others_are_noted_as_masks(tmp_path: Path) 
         "leaves them out"
     )
     (tmp_path / "0_manual1.png").unlink()
-    assert survey_of(tmp_path).warnings == []  # a blank image is no mask
+    assert survey_of(tmp_path).warnings == []  # a blank image is not a mask
 
 
 def test_unread_channels_are_noted(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_missing_planes_raise_a_one_line_error(
     [
         ({"axes": "ZYX"}, {"axes": "ZYX"}, "it holds several stacks"),
         ({"axes": "ZYX"}, {"axes": "CYX"}, "it holds several stacks"),
-        (None, None, "its pages differ in size or type, so they are no stack"),
+        (None, None, "its pages differ in size or type, so they are not a stack"),
     ],
 )
 @pytest.mark.parametrize("ome", [False, True])

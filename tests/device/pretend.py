@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
 """A pretend device: arithmetic of the CPU behind a device of another type, so that a GPU's rules hold where none is.
 
-Its tensors are no CPU tensors to anybody who asks. While `PretendDevice` is in force, an operation that mixes both
+Its tensors are not CPU tensors to anybody who asks. While `PretendDevice` is in force, an operation that mixes both
 raises, as it would on a GPU, and what would cost there is counted: kernels, copies, and every time that the host would
 wait for the device.
 """
@@ -158,7 +158,7 @@ class PretendDevice(TorchDispatchMode):
         return _compute(func, args, kwargs or {}, self._counts)
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Start counting again."""
         self._counts.clear()
 
     def _of(self, kind: str) -> Counter[str]:

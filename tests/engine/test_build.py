@@ -196,7 +196,7 @@ def test_settings_of_the_recipe_are_not_timed(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(build, "fastest", refuse)
     backbone = create_backbone("test_convnext")
-    chosen = build_precision(tiny_recipe("run.precision=bf16"), backbone, torch.device("cpu"), World())
+    chosen = build_precision(tiny_recipe("run.precision=bf16"), backbone, torch.device("cpu"))
     assert (chosen.name, chosen.attention) == ("bf16", "fused")
 
 
@@ -204,7 +204,7 @@ def test_auto_precision_is_measured_and_leaves_the_backbone_alone() -> None:
     backbone = create_backbone("test_convnext")
     before = [parameter.clone() for parameter in backbone.parameters()]
     recipe = tiny_recipe("run.precision=auto", "run.attention=auto")
-    chosen = build_precision(recipe, backbone, torch.device("cpu"), World())
+    chosen = build_precision(recipe, backbone, torch.device("cpu"))
     assert chosen.name in ("fp32", "bf16")
     assert all(torch.equal(a, b) for a, b in zip(before, backbone.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in backbone.parameters())

@@ -46,7 +46,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, protocol: str) -> None:
 def test_error_names_a_damaged_or_missing_checkpoint(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"last\.pt.*delete it to start anew") as caught:
+    with pytest.raises(WeightsError, match=r"last\.pt.*delete it to start again") as caught:
         load_checkpoint(tmp_path / "last.pt", CPU)
     assert "\n" not in str(caught.value)
 

@@ -67,7 +67,7 @@ def test_no_trial_if_off_or_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (int(COMPILE_SECONDS / MAX_SAVING) - 1, 0.1, False, "too few for compilation"),
         (int(COMPILE_SECONDS / MAX_SAVING) + 1, 0.1, True, "0.1 s a step instead of 1 s"),
-        (10_000, 0.95, False, "no step faster"),
+        (10_000, 0.95, False, "does not make a step faster"),
     ],
 )
 def test_auto_compiles_if_it_saves_time(

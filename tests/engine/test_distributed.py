@@ -51,7 +51,7 @@ def test_error_names_missing_variables_of_a_launcher(monkeypatch: pytest.MonkeyP
 def test_error_names_variables_that_are_not_numbers(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1" if name == "LOCAL_RANK" else "2")
     monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match=f"the environment has {name}='{value}', which is no number"):
+    with pytest.raises(UsageError, match=f"the environment has {name}='{value}', which is not a number"):
         open_world("cpu")
 
 

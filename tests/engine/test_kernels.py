@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from dinocli.engine.build import build_precision
-from dinocli.engine.distributed import World
 from dinocli.engine.kernels import Kernels
 from dinocli.engine.precision import Precision
 from dinocli.models.create import create_backbone
@@ -113,7 +112,7 @@ def test_gradient_checkpointing_works_without_them(name: str) -> None:
     backbone = create_backbone(name, model_args={"depth": 2} if name.startswith("vit") else None)
     backbone.freeze_batch_norm()
     recipe = tiny_recipe("model.grad_checkpointing=true", "run.precision=bf16", "run.attention=math")
-    precision = build_precision(recipe, backbone, CPU, World())
+    precision = build_precision(recipe, backbone, CPU)
     assert not precision.own_kernels
     backbone.set_grad_checkpointing()
     with precision.autocast():

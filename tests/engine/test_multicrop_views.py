@@ -58,7 +58,7 @@ def test_one_image_for_a_batch_and_other_shapes_are_refused() -> None:
     for images in others:
         with pytest.raises(UsageError, match="give a list of images"):
             views(images)
-    with pytest.raises(DataError, match=r"a torch.uint8 tensor of shape \(40, 40\) is no image"):
+    with pytest.raises(DataError, match=r"a torch.uint8 tensor of shape \(40, 40\) is not an image"):
         views(torch.zeros(3, 40, 40, dtype=torch.uint8))
     with pytest.raises(DataError, match=r"a torch.bfloat16 tensor .* give uint8"):
         views(torch.zeros(2, 3, 40, 40, dtype=torch.bfloat16))

@@ -49,15 +49,15 @@ def test_the_feature_is_made_of_whitened_unit_parts_and_anomaly_scores() -> None
     share = features.share
     units = F.normalize(pooled, dim=1)
     assert share == pytest.approx(rare_share(mean_cosine(pooled.numpy())))
-    rare = [F.normalize(features.banks[name].pool(both[name], numbers), dim=1) for name in ("fine", "coarse")]
+    rarity = {name: features.banks[name].rarity(both[name], numbers) for name in ("fine", "coarse")}
+    rare = [F.normalize(features.banks[name].pool(both[name], rarity[name]), dim=1) for name in rarity]
     joined = torch.cat([(1 - share) ** 0.5 * units, *((share / 2) ** 0.5 * part for part in rare)], 1).double().numpy()
     np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
     moments = np.cov(joined.T, ddof=0) + MEAN_WEIGHT * np.outer(joined.mean(0), joined.mean(0))
     energy, axes = np.linalg.eigh(moments / (FLOOR * joined.var(0).sum()))
     slow = joined @ (axes / np.sqrt(energy.clip(0) + 1)) @ axes.T
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)
-    rarity = [features.banks[name].rarity(both[name], numbers).flatten(1) for name in ("fine", "coarse")]
-    scores = torch.stack([rarity_BP.max(1).values for rarity_BP in rarity], 1).numpy()
+    scores = torch.stack([rarity_Bhw.flatten(1).max(1).values for rarity_Bhw in rarity.values()], 1).numpy()
     weighted = (SCORE_WEIGHT * share * (scores - scores.mean(0))).clip(-0.5, 0.5)
     slow = np.concatenate([slow, weighted], 1)
     slow /= np.linalg.norm(slow, axis=1, keepdims=True)

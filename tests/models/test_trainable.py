@@ -40,7 +40,7 @@ def test_the_last_stages_of_convnets_and_what_follows(backbones: dict[str, Backb
     assert starts(lite, "blocks.5.", "blocks.6.", "conv_head.", "bn2.")
     assert {"model.conv_head.weight", "model.bn2.bias"} <= lite
     dense = trainable_names(backbones["densenet121"], "last-1")
-    assert starts(dense, "features.denseblock4.", "features.norm5."), "a norm alone is no stage"
+    assert starts(dense, "features.denseblock4.", "features.norm5."), "a norm alone is not a stage"
 
 
 def test_norms_are_scales_and_shifts_of_norms_alone(backbones: dict[str, Backbone]) -> None:

@@ -141,7 +141,7 @@ def test_data_of_another_kind_is_refused(tmp_path: Path) -> None:
     for name, changed, told, heads, words in (
         ("heads", tensors, kind, 6, "6 attention heads"),
         ("kind", tensors, "beit", 3, "a beit of the transformers library"),
-        ("part", tensors | {"encoder.layer.0.lambda_1": torch.ones(3)}, kind, 3, "is no part of"),
+        ("part", tensors | {"encoder.layer.0.lambda_1": torch.ones(3)}, kind, 3, "is not part of"),
         ("half", {k: v for k, v in tensors.items() if "0.attention.attention.key" not in k}, kind, 3, "lacks query"),
     ):
         with pytest.raises(WeightsError, match=words) as caught:

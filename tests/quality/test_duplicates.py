@@ -77,11 +77,14 @@ def test_few_rows_have_no_pairs() -> None:
 def test_too_many_pairs_are_refused_with_the_number(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK_ROWS", rows)
     same = np.ones((100, 4), np.float32)
-    assert len(near_duplicates(same, 0.9, max_pairs=4950)[0]) == 4950
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", 4950)
+    assert len(near_duplicates(same, 0.9)[0]) == 4950
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", 4949)
     with pytest.raises(DataError, match=r"more than 4,949 pairs .* cosine of 0\.9"):
-        near_duplicates(same, 0.9, max_pairs=4949)
+        near_duplicates(same, 0.9)
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", 10)
     with pytest.raises(DataError, match=r"more than 10 pairs .* raise the threshold"):
-        near_duplicates(same, 0.9, max_pairs=10)
+        near_duplicates(same, 0.9)
 
 
 def test_a_mapped_file_is_read_in_blocks(tmp_path: Path, crowd: NDArray[np.float32]) -> None:

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dinocli.errors import DataError
-from dinocli.quality import cosine
+from dinocli.quality import cosine, knn
 from dinocli.quality.knn import accuracy, balanced_accuracy, knn_votes, macro_f1
 
 
@@ -37,9 +37,10 @@ def test_equals_the_slow_loop(k: int, temperature: float, monkeypatch: pytest.Mo
     features, labels = blobs()
     slow = slow_knn(features, labels, k, temperature, list(range(len(labels))))
     assert 0.4 < np.mean(slow == labels) < 1  # neither perfect nor at chance
+    monkeypatch.setattr(knn, "TEMPERATURE", temperature)
     for values in (7 * len(labels), 1 << 24):
         monkeypatch.setattr(cosine, "_BLOCK_VALUES", values)
-        assert knn_votes(features, labels, k=k, temperature=temperature).predicted_Q.tolist() == slow
+        assert knn_votes(features, labels, k=k).predicted_Q.tolist() == slow
 
 
 def test_groups_equal_the_slow_loop() -> None:
@@ -54,13 +55,12 @@ def test_votes_include_neighbours_and_shares() -> None:
     features, labels = blobs(spread=2.0)
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     groups = np.arange(len(labels)) // 4
-    votes = knn_votes(features, labels, k=5, temperature=0.5, groups_N=groups)
-    assert (votes.predicted_Q == knn_votes(features, labels, k=5, temperature=0.5, groups_N=groups).predicted_Q).all()
+    votes = knn_votes(features, labels, k=5, groups_N=groups)
     for query in (0, 17, 59):
         cosine = np.where(groups == groups[query], -2.0, units @ units[query])
         nearest = np.argsort(-cosine)[:5]
         assert votes.nearest_Qk[query].tolist() == nearest.tolist()
-        weights = np.exp(cosine[nearest] / 0.5)
+        weights = np.exp(cosine[nearest] / 0.07)
         share = {label: weights[labels[nearest] == label].sum() / weights.sum() for label in set(labels)}
         assert votes.confidence_Q[query] == pytest.approx(max(share.values()), rel=1e-5)
         assert votes.own_Q[query] == pytest.approx(share[labels[query]], rel=1e-5)
@@ -86,18 +86,20 @@ def test_no_copy_of_the_same_part_votes() -> None:
     assert accuracy(labels, knn_votes(features, labels, k=2, groups_N=parts).predicted_Q) < 0.7
 
 
-def test_k_temperature_and_groups_each_change_the_answer() -> None:
+def test_k_temperature_and_groups_each_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = blobs(spread=2.0)
     base = knn_votes(features, labels).predicted_Q
     assert (knn_votes(features, labels, k=1).predicted_Q != base).any()
-    assert (knn_votes(features, labels, temperature=10.0).predicted_Q != base).any()
     assert (knn_votes(features, labels, groups_N=np.arange(len(labels)) // 6).predicted_Q != base).any()
+    monkeypatch.setattr(knn, "TEMPERATURE", 10.0)
+    assert (knn_votes(features, labels).predicted_Q != base).any()
 
 
-def test_a_very_low_temperature_counts_the_nearest_only() -> None:
+def test_a_very_low_temperature_counts_the_nearest_only(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = blobs()
     nearest = knn_votes(features, labels, k=1).predicted_Q
-    assert knn_votes(features, labels, k=20, temperature=1e-5).predicted_Q.tolist() == nearest.tolist()
+    monkeypatch.setattr(knn, "TEMPERATURE", 1e-5)
+    assert knn_votes(features, labels, k=20).predicted_Q.tolist() == nearest.tolist()
 
 
 def test_two_images_vote_for_each_other() -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from dinocli.quality.image_statistics import image_statistics
 from dinocli.quality.normalized_features import NormalizedFeatures
-from dinocli.quality.outlier_scores import appearance_distance, feature_distance, joined_outlier_score
+from dinocli.quality.outlier_scores import appearance_distance, joined_outlier_score, neighbour_distance
 from tests.quality.test_image_issues import ODD, photo
 
 
@@ -18,7 +18,7 @@ def test_distance_to_the_nearest_features(monkeypatch: pytest.MonkeyPatch) -> No
         np.mean(sorted(((units[row] - other) ** 2).sum() for place, other in enumerate(units) if place != row)[:10])
         for row in range(60)
     ]
-    found = feature_distance(NormalizedFeatures(points.astype(np.float32)))
+    found = neighbour_distance(NormalizedFeatures(points.astype(np.float32)))
     np.testing.assert_allclose(found, slow, rtol=1e-3)
     assert found.argmax() == 7
 
@@ -28,7 +28,7 @@ def test_few_images_of_another_domain_are_odd() -> None:
     kind_N = np.arange(300) % 20
     kind_N[:5] = 30
     points = 3 * np.eye(64)[kind_N] + np.random.default_rng(0).normal(0, 0.3, (300, 64))
-    found = feature_distance(NormalizedFeatures(points.astype(np.float32)))
+    found = neighbour_distance(NormalizedFeatures(points.astype(np.float32)))
     assert set(np.argsort(-found)[:5].tolist()) == set(range(5))
 
 
@@ -54,5 +54,5 @@ def test_both_distances_count_features_twice_as_much() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_few_and_equal_rows(count: int) -> None:
     rows = NormalizedFeatures(np.ones((count, 4), np.float32))
-    assert np.isfinite(joined_outlier_score(feature_distance(rows))).all()
+    assert np.isfinite(joined_outlier_score(neighbour_distance(rows))).all()
     assert np.isfinite(appearance_distance([image_statistics(photo(seed)) for seed in range(count)])).all()

@@ -67,9 +67,9 @@ def test_the_temperature_is_in_standard_deviations_of_the_rarity() -> None:
     logits = rarity.reshape(IMAGES, -1) / (0.7 * rarity.std())
     weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     expected = np.einsum("bdp,bp->bd", x.flatten(2).numpy(), weights)
-    np.testing.assert_allclose(bank.pool(x, torch.arange(IMAGES)).numpy(), expected, rtol=1e-4, atol=1e-4)
-    flat = bank.pool(x, torch.arange(IMAGES), temperature=1e6)
-    torch.testing.assert_close(flat, x.mean((2, 3)), rtol=1e-4, atol=1e-4)
+    found = bank.rarity(x, torch.arange(IMAGES))
+    np.testing.assert_allclose(bank.pool(x, found).numpy(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bank.weights(found, 1e6), torch.full_like(found, 1 / SIDE**2), rtol=1e-4, atol=1e-4)
 
 
 def test_a_rare_patch_gets_the_weight() -> None:
@@ -122,8 +122,9 @@ def test_a_constant_channel_and_copies_give_numbers() -> None:
     assert built(x).rarity(x, torch.arange(IMAGES)).isfinite().all()
     copies = maps(1).expand(6, -1, -1, -1)
     bank = built(copies)
-    torch.testing.assert_close(bank.rarity(copies, torch.arange(6)), torch.zeros(6, SIDE, SIDE), atol=1e-5, rtol=0)
-    assert bank.pool(copies, torch.arange(6)).isfinite().all()
+    rarity = bank.rarity(copies, torch.arange(6))
+    torch.testing.assert_close(rarity, torch.zeros(6, SIDE, SIDE), atol=1e-5, rtol=0)
+    assert bank.pool(copies, rarity).isfinite().all()
 
 
 def test_non_finite_patches_stay_out_of_the_bank() -> None:
@@ -165,4 +166,6 @@ def test_patches_of_nan_are_left_out_of_bank_and_mean() -> None:
     holed_BDhw[:, :, :, maps_BDhw.shape[3] // 2 :] = torch.nan
     holed, part = built(holed_BDhw), built(part_BDhw)
     assert len(holed.patches_MD) == len(part.patches_MD)
-    torch.testing.assert_close(holed.pool(holed_BDhw, torch.arange(IMAGES)), part.pool(part_BDhw, torch.arange(IMAGES)))
+    numbers = torch.arange(IMAGES)
+    whole = part.pool(part_BDhw, part.rarity(part_BDhw, numbers))
+    torch.testing.assert_close(holed.pool(holed_BDhw, holed.rarity(holed_BDhw, numbers)), whole)

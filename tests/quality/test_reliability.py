@@ -5,11 +5,11 @@ from dinocli.quality.reliability import reliability
 
 
 def test_bins_by_hand() -> None:
-    found = reliability(np.array([0.1, 0.55, 0.58, 1.0]), np.array([False, True, False, True]), bins=2)
-    assert found.counts_B.tolist() == [1, 3]
-    assert found.confidence_B == pytest.approx([0.1, (0.55 + 0.58 + 1) / 3])
-    assert found.accuracy_B == pytest.approx([0, 2 / 3])
-    assert found.error == pytest.approx((0.1 + abs(0.55 + 0.58 + 1 - 2)) / 4)
+    found = reliability(np.array([0.1, 0.55, 0.58, 1.0]), np.array([False, True, False, True]))
+    assert found.counts_B.tolist() == [0, 1, 0, 0, 0, 2, 0, 0, 0, 1]
+    assert found.confidence_B[[1, 5, 9]] == pytest.approx([0.1, (0.55 + 0.58) / 2, 1])
+    assert found.accuracy_B[[1, 5, 9]] == pytest.approx([0, 1 / 2, 1])
+    assert found.error == pytest.approx((0.1 + abs(0.55 + 0.58 - 1)) / 4)
 
 
 def test_an_empty_bin_has_no_value_and_no_weight() -> None:

@@ -17,7 +17,7 @@ FRAMES = """count => new Promise(done => {
 
 
 def boxes(locator: Any) -> list[dict[str, float]]:
-    """Where the elements lie, read at once: `bounding_box` is None where a page draws an element anew meanwhile."""
+    """Where the elements lie, read at once: `bounding_box` is None where a page draws an element again meanwhile."""
     return list(locator.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())"))
 
 
@@ -81,7 +81,7 @@ def visit(window: Any, request: pytest.FixtureRequest) -> Iterator[Callable[...,
                 page.on(event, ear)
         page.emulate_media(color_scheme=scheme)
         page.goto(path.resolve().as_uri())
-        page.evaluate(FRAMES, 4)  # the observers of sizes have been called once, and what they draw anew is drawn
+        page.evaluate(FRAMES, 4)  # the observers of sizes have been called once, and what they draw again is drawn
         return page
 
     yield visit

@@ -177,7 +177,7 @@ def test_the_mouse_sees_opens_moves_and_zooms(report: Path, visit: Visit) -> Non
     page.mouse.move(x + 30, y + 20, steps=3)
     page.mouse.up()
     assert place(page, 25) == pytest.approx((x + 30, y + 20), abs=0.5)
-    assert not page.locator("#viewer").is_visible()  # a drag is no click
+    assert not page.locator("#viewer").is_visible()  # a drag is not a click
     page.click("#fit")
     assert page.evaluate("plot.scale === plot.whole")
     page.set_viewport_size({"width": 1000, "height": 700})  # what was seen whole stays whole

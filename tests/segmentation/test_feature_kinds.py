@@ -57,5 +57,5 @@ def test_without_a_class_token_all_patches_ask() -> None:
 def test_keys_are_those_of_the_last_block() -> None:
     backbone = _backbone("vit_tiny_patch16_224")
     x = torch.randn(1, 3, 32, 32)
-    expected = attend(backbone, x, 11)[0].patch_keys().detach()
+    expected = attend(backbone, x)[0].patch_keys().detach()
     np.testing.assert_allclose(feature_grids(backbone, x, FeatureKind.KEYS), expected.permute(0, 2, 3, 1), rtol=1e-5)

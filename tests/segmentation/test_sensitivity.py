@@ -25,7 +25,7 @@ def extractor() -> FeatureExtraction:
 
 @pytest.fixture(scope="module")
 def pictures(extractor: FeatureExtraction, tmp_path_factory: pytest.TempPathFactory) -> list[SegmentImage]:
-    """Twelve surfaces with stripes, wider than high."""
+    """Twelve surfaces with stripes, wider than tall."""
     folder, random = tmp_path_factory.mktemp("surfaces"), np.random.default_rng(0)
     for number in range(12):
         stripes = 128 + 16 * np.sin(np.arange(SIZE + 32) / 3)

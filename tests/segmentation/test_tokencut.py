@@ -81,7 +81,7 @@ def test_several_objects_come_one_after_the_other() -> None:
     boxes = ((slice(2, 7), slice(2, 8)), (slice(10, 13), slice(12, 17)))
     scene = _scene(*boxes, noise=0.02)
     maps = TokenCut(objects=3).apply(FeatureGrid(scene))
-    assert maps.metrics["objects"] == 2, "the third cut is no object"
+    assert maps.metrics["objects"] == 2, "the third cut is not an object"
     assert np.bincount(maps.labels().ravel()).tolist() == [16 * 20 - 45, 30, 15]
     assert TokenCut(objects=1).apply(FeatureGrid(scene)).soft_Khw.shape[0] == 1
 

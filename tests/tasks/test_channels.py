@@ -79,7 +79,7 @@ def run(folder: Path) -> TrainResult:
         options = TrainOptions((str(folder),), recipe, out=str(folder.parent / "run"), device="cpu")
         found = train(options, ears := Ears())
     assert found
-    assert "4 channels are no colours: saturation, hue and grayscale are off" in ears.lines
+    assert "4 channels are not colours: saturation, hue and grayscale are off" in ears.lines
     assert "4 channels; pictures show the first three as red, green and blue" in ears.lines
     return found
 

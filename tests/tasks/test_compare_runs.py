@@ -59,7 +59,7 @@ def test_differing_settings_and_the_best_run_are_named(tmp_path: Path) -> None:
     assert found.settings == {"optim.lr": [1e-4, 1e-3]}
     assert found.notes == []
     assert lead(found) == "one has the highest k-NN accuracy, folder: 0.810."
-    assert found.runs[0].curve == ((0.0, -3.0), (10.0, -2.0), (20.0, -1.0)), "a torn last line is no probe"
+    assert found.runs[0].curve == ((0.0, -3.0), (10.0, -2.0), (20.0, -1.0)), "a torn last line is not a probe"
     data = found.to_dict()["runs"][1]
     assert (data["outcome"], data["keep"], data["scores"]["crop_quadrant_retrieval"]["adapted"]) == (
         "worse",

@@ -21,8 +21,8 @@ from dinocli.artifacts.view_features import SAMPLE, _check_images, embed_views
 from dinocli.errors import DataError
 from dinocli.models.token_kinds import POOLED_RARE
 from dinocli.progress import ProgressReporter
-from dinocli.quality.crop_quadrant_retrieval import KEY
-from dinocli.quality.defect_few_shot import RARE_KEY
+from dinocli.quality.crop_quadrant_retrieval import RETRIEVAL_SCORE
+from dinocli.quality.defect_few_shot import RARE_DEFECT_SCORE
 from dinocli.quality.near_start import near_start
 from dinocli.quality.verdict import Verdict, judge
 from dinocli.tasks.embed.embed import embed
@@ -53,9 +53,10 @@ def test_they_are_in_the_table_and_compared(home: Path) -> None:
     found = evaluate(EvaluateOptions((path,), baseline=path, views=2, device="cpu"))
     rows = {row.key: row for row in found.table}
     assert 0 < rows["retrieval_mrr"].value <= 1
-    assert rows[KEY].value < 0
-    assert rows[KEY].verdict == "no clear difference"
-    assert {row.verdict for row in found.table if not row.labels and row.key != KEY} == {""}, "one score decides"
+    assert rows[RETRIEVAL_SCORE].value < 0
+    assert rows[RETRIEVAL_SCORE].verdict == "no clear difference"
+    others = {row.verdict for row in found.table if not row.labels and row.key != RETRIEVAL_SCORE}
+    assert others == {""}, "one score decides"
     assert 1 <= rows["lidar"].value <= 8
     assert rows["alignment"].value > 0
     assert math.isnan(
@@ -83,7 +84,7 @@ def test_the_verdict_has_the_scores_and_the_words_of_a_training(home: Path, tmp_
     assert found.verdict == by_hand
     assert found.sentences == [*by_hand.sentences]
     assert found.to_dict()["verdict"]["outcome"] == by_hand.outcome
-    (row,) = [row for row in found.table if row.key == KEY]
+    (row,) = [row for row in found.table if row.key == RETRIEVAL_SCORE]
     assert (row.value, row.baseline) == (end.selection_score, start.selection_score)
 
 
@@ -123,13 +124,13 @@ def test_the_verdict_also_measures_the_default_feature_if_both_files_hold_it(
     rare = str(tmp_path / "rare.npy")
     embed(replace(job(home, "feats.npy"), tokens=POOLED_RARE, out=rare))
     found = evaluate(EvaluateOptions((rare,), baseline=rare, views=1, device="cpu"))
-    (row,) = [row for row in found.table if row.key == RARE_KEY]
+    (row,) = [row for row in found.table if row.key == RARE_DEFECT_SCORE]
     before, after = judged.call_args_list[0].args
     assert row.value == row.baseline == before.rare_defect_score == after.rare_defect_score
     assert len(after.rare_defects_N) == len(after.values_N) == 9
     assert row.value != after.defect_score, "not that of the pooled feature"
     pooled = evaluate(EvaluateOptions((rare,), baseline=str(home / "feats.npy"), views=1, device="cpu"))
-    assert RARE_KEY not in {row.key for row in pooled.table}
+    assert RARE_DEFECT_SCORE not in {row.key for row in pooled.table}
     assert not len(judged.call_args_list[1].args[0].rare_defects_N)
 
 
@@ -161,7 +162,7 @@ def test_images_that_are_gone_are_a_note_and_no_error(home: Path, tmp_path: Path
     described.write_text(described.read_text().replace(str(home / "images"), str(tmp_path / "moved")))
     found = evaluate(EvaluateOptions((str(tmp_path / "feats.npy"),), device="cpu"))
     assert any("its images are gone from" in note for note in found.notes)
-    assert KEY not in {row.key for row in found.table}
+    assert RETRIEVAL_SCORE not in {row.key for row in found.table}
     assert found.verdict is None
 
 

@@ -72,4 +72,4 @@ def test_images_that_are_newer_than_their_features_are_reported(tmp_path: Path) 
     assert ears.warnings[0].startswith("1 image, such as ./b.png, was modified after ")
     (images / "b.png").unlink()
     open_stored(features, ears)
-    assert len(ears.warnings) == 1, "an image that is gone is no modified one"
+    assert len(ears.warnings) == 1, "an image that is gone is not a modified one"

@@ -321,7 +321,7 @@ class Plot {
     }
   }
 
-  // While the map moves, names keep their offsets; 150 ms after, return true once to place them anew.
+  // While the map moves, names keep their offsets; 150 ms after, return true once to place them again.
   resting() {
     const view = `${this.scale} ${this.left} ${this.top} ${this.wide} ${this.high}`;
     if (view === this.view) {

@@ -108,7 +108,7 @@ def read_training_labels(
         only = f" ({next(iter(counts))})" if counts else ""
         raise DataError(f"{column} has {len(counts)} class{only}; a classifier needs labels of at least two")
     if UNSURE in counts:
-        raise DataError(f"{column} has a class {UNSURE!r}, which is the answer below the threshold; call it otherwise")
+        raise DataError(f"{column} has a class {UNSURE!r}, which is the answer below the threshold; rename the class")
     label_N = np.array(columns[column])
     return label_N, None if groups is None else np.array(groups), column
 

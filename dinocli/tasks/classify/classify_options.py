@@ -57,7 +57,7 @@ class ClassifyOptions(FeatureInputs):
         if self.method not in get_args(Method):
             raise UsageError(f"--method {self.method!r} is not known; use one of {', '.join(get_args(Method))}")
         if self.precision is not None and not 0 <= self.precision < 1:
-            raise UsageError(f"--precision {self.precision:g} is no share below 1; 0.95 accepts 5 % of errors")
+            raise UsageError(f"--precision {self.precision:g} is not a share below 1; 0.95 accepts 5 % of errors")
         learning = {
             "--save": self.save,
             "--groups": self.groups,
@@ -157,7 +157,7 @@ class ClassifyResult:
         fill = f"fill in the labels of {filled} and rename it, then"
         if self.tried:
             return [f"{fill} repeat", "the command with --labels NAME --force"]
-        return [f"{fill} fit anew:", f"dinocli classify {quote(str(self.features or 'IMAGES'))} --labels NAME"]
+        return [f"{fill} fit again:", f"dinocli classify {quote(str(self.features or 'IMAGES'))} --labels NAME"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-like data."""

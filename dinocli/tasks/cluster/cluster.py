@@ -16,7 +16,7 @@ from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.farthest_first import diverse
 from dinocli.quality.layout import place
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
-from dinocli.quality.outlier_scores import feature_distance, joined_outlier_score
+from dinocli.quality.outlier_scores import joined_outlier_score, neighbour_distance
 from dinocli.quality.stable_ids import stable_ids
 from dinocli.report.cluster_sheet import write_cluster_sheet
 from dinocli.tasks.cluster.cluster_inputs import missing_root, open_members
@@ -93,7 +93,7 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         found = find_groups(rows, options, reporter)
         checked = check_images(members, reporter, options.seed) if options.checks else None
         reporter.stage("looking for odd images and a map")
-        distances = [feature_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
+        distances = [neighbour_distance(pooled, seed=options.seed), *([checked.distance_N] if checked else [])]
         placed = place(rows, options.map, seed=options.seed)
         ids = _ids(options, earlier, members, found, reporter)
         issues = checked.issues if checked else []

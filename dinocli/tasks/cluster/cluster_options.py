@@ -85,11 +85,11 @@ class ClusterOptions(FeatureInputs):
             if value not in get_args(known):
                 raise UsageError(f"{option} {value!r} is not known; use one of {', '.join(get_args(known))}")
         if self.k < 0:
-            raise UsageError(f"-k {self.k} is no number of groups; give 1 or more, or auto")
+            raise UsageError(f"-k {self.k} is not a number of groups; give 1 or more, or auto")
         if self.method == "hdbscan" and self.k != AUTO:
             raise UsageError("--method hdbscan finds the number of groups itself; leave -k out, --min-size steers it")
         if self.duplicates != AUTO_DUPLICATES and not 0 <= self.duplicates <= 1:
-            raise UsageError(f"--duplicates {self.duplicates:g} is no cosine; give 0 (no search) to 1, or auto")
+            raise UsageError(f"--duplicates {self.duplicates:g} is not a cosine; give 0 (no search) to 1, or auto")
         if self.copy and not self.link_dir:
             raise UsageError("--copy needs --link-dir DIR, the folder for the copies")
         if self.follow_links and not self.copy:

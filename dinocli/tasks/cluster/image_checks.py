@@ -28,12 +28,12 @@ class MeasuredImage(NamedTuple):
     Args:
         statistics: Pixel statistics; None if it cannot be read.
         codes_T: `block_codes`.
-        is_high: It is higher than wide as viewers show it.
+        is_portrait: It is taller than wide as viewers show it.
     """
 
     statistics: ImageStatistics | None
     codes_T: NDArray[np.int64]
-    is_high: bool
+    is_portrait: bool
 
 
 class CheckedImages(NamedTuple):
@@ -91,7 +91,7 @@ def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[Mea
 
 def _upright(size: tuple[int, int] | None, image: MeasuredImage) -> tuple[int, int] | None:
     """Return a stored size (h, w) as EXIF orientation turns the image."""
-    if size is None or image.statistics is None or size[0] == size[1] or (size[0] > size[1]) == image.is_high:
+    if size is None or image.statistics is None or size[0] == size[1] or (size[0] > size[1]) == image.is_portrait:
         return size
     return size[1], size[0]
 

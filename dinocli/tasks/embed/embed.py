@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_arrays import FEATURES_KEY
 from dinocli.artifacts.feature_file import read_meta, sidecar
 from dinocli.artifacts.feature_formats import check_free, feature_outputs, row_names, write_features
 from dinocli.artifacts.feature_model import inside_of
@@ -154,7 +154,7 @@ def _fill(
         named = f"they are named in {where}" if options.note else f"the first is {': '.join(bad[0])}"
         reporter.warn(f"{counted(len(bad), 'image')} cannot be read; {named}")
     if context.run and options.note and not (options.shard or options.to_folder):
-        add_output(context.run, KEY, part.target, reporter)
+        add_output(context.run, FEATURES_KEY, part.target, reporter)
     return outcome
 
 
@@ -174,7 +174,7 @@ def _already_complete(path: Path, request: dict[str, Any], reporter: ProgressRep
     """Return the result of `resume` on a complete file."""
     meta = read_meta(path)
     if not meta:
-        raise UsageError(f"{path} is there already, not by this command; add --force or change --out")
+        raise UsageError(f"{path} already exists, not by this command; add --force or change --out")
     check_same(meta["request"], request, str(path))
     reporter.line(f"{path} is complete already")
     return EmbedResult.of_meta(path, meta, time.monotonic() - begin)
@@ -185,7 +185,7 @@ def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) 
     options = context.options
     return {
         "schema": SCHEMA,
-        "kind": KEY,
+        "kind": FEATURES_KEY,
         "n": outcome.rows,
         "dim": outcome.shape[-1],
         "shape": [outcome.rows, *outcome.shape],

@@ -203,7 +203,7 @@ def _preprocess(
     kept = Preprocess.from_dict(stored) if stored and not read.range else None
     if kept and read.channels not in (None, kept.channels):
         if kept.range_policy in MEASURED:
-            reporter.line("--channels are not those of these weights: the range is measured anew")
+            reporter.line("--channels are not those of these weights: the range is measured again")
         else:
             data = data.model_copy(update={"range": range_option(kept)})
         kept = None

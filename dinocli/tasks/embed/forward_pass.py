@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinocli.artifacts.partial_features import Bad, PartialFeatures, Rows
+from dinocli.artifacts.partial_features import Bad, BatchRows, PartialFeatures
 from dinocli.artifacts.patch_folder import PatchFolder
 from dinocli.artifacts.stdout_writer import StdoutWriter
 from dinocli.data.bad_images import bad_limit
@@ -103,7 +103,7 @@ def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -
 
 def row_batches(
     context: EmbedContext, image_batches: ImageBatches, first: int
-) -> Generator[tuple[Batch, Rows], None, None]:
+) -> Generator[tuple[Batch, BatchRows], None, None]:
     """Yield each batch with the rows of its readable images or tiles.
 
     Args:
@@ -134,7 +134,7 @@ def row_batches(
         yield batch, _with_known(batch, rows_bD, image_batches.known)
 
 
-def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.float32]]) -> Rows:
+def _with_known(batch: Batch, rows_bD: BatchRows, known: Mapping[int, NDArray[np.float32]]) -> BatchRows:
     """Merge computed rows with those that the fit has already computed."""
     if not any(piece.image in known for piece in batch):
         return rows_bD
@@ -143,7 +143,7 @@ def _with_known(batch: Batch, rows_bD: Rows, known: Mapping[int, NDArray[np.floa
     return np.stack([known[image] if image in known else next(computed) for image in images])
 
 
-def _in_order(parts: list[tuple[list[int], NDArray[np.float32]]]) -> Rows:
+def _in_order(parts: list[tuple[list[int], NDArray[np.float32]]]) -> BatchRows:
     """Concatenate the rows of the groups of one batch, in the order of the batch."""
     if len(parts) == 1:
         return parts[0][1]
@@ -166,7 +166,7 @@ def _new_bad(batch: Batch, start: int, image_batches: ImageBatches) -> Bad:
     ]
 
 
-def _with_nan_rows(batch: Batch, rows_bD: Rows) -> Rows:
+def _with_nan_rows(batch: Batch, rows_bD: BatchRows) -> BatchRows:
     """Insert rows of NaN for unreadable images, so that row indices equal image indices."""
     assert isinstance(rows_bD, np.ndarray)
     rows = np.full((len(batch), *rows_bD.shape[1:]), np.nan, np.float32)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dinocli.artifacts.feature_arrays import KEY
+from dinocli.artifacts.feature_arrays import FEATURES_KEY
 from dinocli.artifacts.feature_formats import check_free, feature_outputs
 from dinocli.artifacts.run_folder import RunFolder, add_output
 from dinocli.artifacts.shards import merge_shards, shards_beside
@@ -33,5 +33,5 @@ def merge(
         check_free(target, force=force)
         meta = merge_shards(target, [*map(Path, shards)] or shards_beside(target), reporter)
         if meta["run"]:
-            add_output(RunFolder(Path(meta["run"])), KEY, target, reporter)
+            add_output(RunFolder(Path(meta["run"])), FEATURES_KEY, target, reporter)
     return EmbedResult.of_meta(target, meta, time.monotonic() - begin)

@@ -13,7 +13,7 @@ from dinocli.errors import DinocliError
 from dinocli.file_set import claimed
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality import label_scores
-from dinocli.quality.defect_few_shot import KEY
+from dinocli.quality.defect_few_shot import DEFECT_SCORE
 from dinocli.quality.evaluation import EvaluateResult
 from dinocli.quality.label_free_scores import feature_scores, probe_scores, view_scores
 from dinocli.quality.label_scores import LabelSplit
@@ -178,7 +178,7 @@ def _view_rows(context: EvaluateContext) -> tuple[list[ScoreRow], Verdict | None
     if same and np.isnan(features[0].variance_shift):  # adapted from weights like those of the baseline
         verdict = near_start(verdict, features[1].variance_shift)
     lost = bool(defects_lost(before, after))
-    return [replace(row, verdict="worse") if row.key == KEY and lost else row for row in table], verdict, notes
+    return [replace(row, verdict="worse") if row.key == DEFECT_SCORE and lost else row for row in table], verdict, notes
 
 
 def _label_rows(context: EvaluateContext, truth: LabelSplit) -> list[ScoreRow]:

@@ -103,7 +103,7 @@ def _baseline(options: EvaluateOptions, features: FeatureFile, reporter: Progres
     root = features.meta.get("root")
     if not root or not Path(root).is_dir():
         raise UsageError(
-            f"--baseline {options.baseline} is no feature file, and the images of {features.path} are not there to "
+            f"--baseline {options.baseline} is not a feature file, and the images of {features.path} are not there to "
             "embed them: give a feature file, or the images"
         )
     # A NUL-separated list: exactly these images, not those added to the folder since.

@@ -172,7 +172,7 @@ def _images(
 ) -> list[Query]:
     """List images as queries that are not embedded yet."""
     if file.boxes is not None and not options.box:
-        raise UsageError(f"{file.path} holds tiles, so a whole image is no query: give --box, a row, or features")
+        raise UsageError(f"{file.path} holds tiles, so a whole image is not a query: give --box, a row, or features")
     null = options.null and given == "-"
     images = find_images([given], stdin=stdin, null=null, include=options.include, exclude=options.exclude)
     for note in images.notes:

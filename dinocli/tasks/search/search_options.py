@@ -34,7 +34,7 @@ class SearchOptions:
         index: Search approximately, by an index beside the feature file, which is built when it is first needed.
 
     Raises:
-        UsageError: A box without an image or without area, a sheet that is no .png, or no query.
+        UsageError: A box without an image or without area, a sheet that is not a .png, or no query.
     """
 
     queries: tuple[str, ...] = ()

@@ -159,7 +159,7 @@ class FreshMaps:
 
     @cached_property
     def _copies(self) -> dict[int, int]:
-        """The first of equal files by the row of each other one: copies are no evidence that a defect is common."""
+        """The first of equal files by the row of each other one: copies are not evidence that a defect is common."""
         found = {other: rows[0] for rows in same_files(list(self.images.paths())) for other in rows[1:]}
         if found:
             number = counted(len(found), "image")

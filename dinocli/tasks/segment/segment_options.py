@@ -182,10 +182,10 @@ class SegmentOptions(ImageOptions):
         if self.method not in ("auto", "anomaly") or self.propagate:
             raise UsageError("--save-detector keeps what --method anomaly has fitted: use it with that method")
         if folder.exists() and not (folder / DETECTOR_RECORD).is_file():
-            raise UsageError(f"{folder} is there and no detector: choose another --save-detector")
+            raise UsageError(f"{folder} exists and is not a detector: choose another --save-detector")
         unfinished = MaskFolder(Path(self.out)).journal.is_file()
         if folder.exists() and unfinished and not (self.force or self.resume):
-            raise UsageError(f"{self.out} is unfinished: add --resume to continue it, or --force to start anew")
+            raise UsageError(f"{self.out} is unfinished: add --resume to continue it, or --force to start again")
         check_free([folder], force=self.force or self.resume, options="--save-detector")
 
     def check_settled(self, by: str, fields: Iterable[str], others: Iterable[str]) -> None:

@@ -60,10 +60,10 @@ def make_plan(context: TrainContext) -> TrainPlan:
     return replace(plan, recipe=_with_compile_choice(context, plan.recipe))
 
 
-def labelled_images(labels: Labels, limit: int = MAX_LABELLED_IMAGES) -> list[int]:
-    """Return the store indices of at most `limit` labelled images, in random order."""
+def labelled_images(labels: Labels) -> list[int]:
+    """Return the store indices of at most `MAX_LABELLED_IMAGES` labelled images, in random order."""
     with_any = [index for index, row in enumerate(zip(*labels.values(), strict=True)) if any(row)]
-    drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:limit].tolist()
+    drawn: list[int] = np.random.default_rng(0).permutation(with_any)[:MAX_LABELLED_IMAGES].tolist()
     return drawn
 
 

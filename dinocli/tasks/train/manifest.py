@@ -9,7 +9,7 @@ import torch
 
 from dinocli.artifacts.run_folder import ENDED, RunFolder
 from dinocli.config.installed_packages import versions_used
-from dinocli.config.load import checked, differences, to_toml, with_values
+from dinocli.config.load import checked_recipe, differences, to_toml, with_values
 from dinocli.config.recipe import Recipe
 from dinocli.data.bad_images import write_bad
 from dinocli.data.image_list import ImageList
@@ -74,7 +74,7 @@ def begin_folder(
     folder.write(manifest)
 
 
-def check_same(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
+def check_same_run(options: TrainOptions, images: ImageList, manifest: dict[str, Any]) -> None:
     """Refuse to resume a run on other images or with another recipe.
 
     Raises:
@@ -98,4 +98,4 @@ def stored_recipe(options: TrainOptions, manifest: dict[str, Any]) -> Recipe:
     """Return the resolved recipe of the run to resume, with the current values of `NEUTRAL_SETTINGS`."""
     sections = options.recipe.model_dump()
     now = {key: sections[key.split(".")[0]][key.split(".")[1]] for key in NEUTRAL_SETTINGS}
-    return with_values(checked(manifest["recipe"]), now)
+    return with_values(checked_recipe(manifest["recipe"]), now)

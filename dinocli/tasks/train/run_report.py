@@ -33,7 +33,7 @@ class TrainResult:
         lines: Label-free scores of start and adapted weights.
         labelled: Scores by the user's labels; empty without labels.
         best_step: Step of the adapted weights.
-        alpha: Weight of the adapted weights in the interpolation with the start; 1 is no interpolation.
+        alpha: Weight of the adapted weights in the interpolation with the start; 1 means no interpolation.
         tried: (alpha, selection score) of each tried interpolation; alpha 0 is the start.
         advice: What to try next if the run did not help.
         steps: Number of finished steps.

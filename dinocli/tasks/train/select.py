@@ -53,7 +53,7 @@ class Selection:
         verdict: Outcome and weights to keep.
         adapted: Adapted weights.
         best_step: Step of the adapted weights.
-        alpha: Weight of the adapted weights in the interpolation with the start; 1 is no interpolation.
+        alpha: Weight of the adapted weights in the interpolation with the start; 1 means no interpolation.
         tried: (alpha, selection score) of each tried interpolation; alpha 0 is the start.
         lines: Label-free scores of all stages.
         labelled: Scores by the user's labels; empty without labels.
@@ -159,7 +159,7 @@ def adapted_backbone(backbone: Backbone, best: Path, probe: Probe) -> Backbone:
     """Load the best checkpoint's weights into a copy of the start."""
     adapted = copy.deepcopy(backbone)
     payload = load_checkpoint(best, probe.loader.device)
-    with reading(f"the checkpoint {best}", "delete it to start anew", "used"):
+    with reading(f"the checkpoint {best}", "delete it to start again", "used"):
         adapted.load_state_dict(payload["backbone"])
     return adapted
 

@@ -19,7 +19,7 @@ from dinocli.data.sources import find_images
 from dinocli.data.store import Store
 from dinocli.data.survey import Survey
 from dinocli.engine.build import build_precision, facts_of
-from dinocli.engine.distinct_images import count_distinct
+from dinocli.engine.distinct_images import count_distinct_images
 from dinocli.engine.distributed import World, from_main, main_first, open_world
 from dinocli.engine.survey_images import preprocess_of, survey_images
 from dinocli.engine.trackers import check_trackers
@@ -32,7 +32,7 @@ from dinocli.models.weights import load_backbone
 from dinocli.models.weights_info import WeightsInfo
 from dinocli.progress import ProgressReporter
 from dinocli.quality.verdict import MIN_PAIRS
-from dinocli.tasks.train.manifest import check_same, stored_recipe
+from dinocli.tasks.train.manifest import check_same_run, stored_recipe
 from dinocli.tasks.train.train_context import TrainContext
 from dinocli.tasks.train.train_options import TrainOptions
 
@@ -69,7 +69,7 @@ def setup(
     world, device = open_world(options.device)
     reporter = reporter if world.is_main else ProgressReporter()
     if manifest:
-        check_same(options, images, manifest)
+        check_same_run(options, images, manifest)
     labels = read_labels(options.labels, images.names, reporter.line) if options.labels else {}
     requested = stored_recipe(options, manifest) if manifest else options.recipe
     check_trackers(requested.run.track)
@@ -92,7 +92,7 @@ def setup(
         teacher.backbone.to(device)
     distinct = manifest.get("distinct", len(store)) if manifest else len(store)
     if not manifest and info.pretrained and needs_image_count(requested):  # with random weights all images are similar
-        distinct = from_main(lambda: count_distinct(store, backbone, preprocess, device, reporter))
+        distinct = from_main(lambda: count_distinct_images(store, backbone, preprocess, device, reporter))
         if distinct < len(store):
             reporter.line(f"about {distinct} distinct images of {len(store)} (near-copies counted once)")
     if distinct < MIN_PAIRS:
@@ -100,7 +100,7 @@ def setup(
     facts = facts_of(len(store), backbone, info, world, distinct)
     reporter.stage("choosing precision and kernels")
     settled = resolve(requested, facts)
-    precision = build_precision(settled, backbone, device, world)
+    precision = build_precision(settled, backbone, device)
     if device.type == "cpu" and settled.run.precision == "auto":
         reporter.line(
             f"precision {precision.name}, the faster one here; --set run.precision=fp32 repeats a run exactly"
@@ -164,7 +164,7 @@ def _weights(
     )
     reporter.line(info.describe())
     if in_chans not in GREY_OR_RGB:
-        reporter.line(f"{in_chans} channels are no colours: saturation, hue and grayscale are off")
+        reporter.line(f"{in_chans} channels are not colours: saturation, hue and grayscale are off")
     check_trainable(backbone, model.trainable)
     if recipe.views.focus:
         check_rarity_maps(backbone)
@@ -212,7 +212,7 @@ def _check_distillation(recipe: Recipe) -> None:
     if (recipe.loss.teacher_feature or recipe.loss.teacher_patches) and not recipe.model.teacher:
         raise UsageError("distillation needs a teacher: name its weights with --teacher (a run, a file or a timm name)")
     if recipe.model.teacher == "none":
-        raise UsageError("--teacher none: random weights are no teacher; name a run, a file or a timm name")
+        raise UsageError("--teacher none: random weights are not a teacher; name a run, a file or a timm name")
 
 
 def _load_teacher(

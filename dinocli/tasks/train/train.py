@@ -64,8 +64,8 @@ def train(
     held = contextlib.ExitStack()
     try:
         first = next(iter(options.inputs), "")
-        run = open_run(options.command, first, options.out, resume=options.resume, force=options.force)
-        folder = from_main(lambda: held.enter_context(run))
+        opened = open_run(options.command, first, options.out, resume=options.resume, force=options.force)
+        folder = from_main(lambda: held.enter_context(opened))
         reporter.stage("listing images")
         images = list_images(options, stdin)
         for line in (f"{counted(len(images), 'image')} in {images.root}", *images.notes):

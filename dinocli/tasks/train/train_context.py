@@ -49,7 +49,7 @@ class TrainContext:
         recipe: Resolved recipe: no "auto" is left that training needs.
         labels: Label columns of the readable images, for the final table only.
         teacher: Frozen teacher on the device; None if the teacher is the EMA of the student.
-        max_batch: Largest batch that fits into memory; 0 if memory is no limit, or not measured yet.
+        max_batch: Largest batch that fits into memory; 0 if memory is not a limit, or not measured yet.
         own_weights: The start weights are those of an earlier run, or were written by `export`.
     """
 

@@ -211,7 +211,7 @@ def test_one_class_or_a_class_called_unsure_is_refused(folder: Path) -> None:
 
 def test_existing_tables_are_not_overwritten(folder: Path) -> None:
     (folder / "suggested.csv").write_text("mine")
-    with pytest.raises(UsageError, match="is there already; add --force"):
+    with pytest.raises(UsageError, match="already exists; add --force"):
         classify(options(folder, suggest=3))
     assert not (folder / "predictions.csv").exists()
     assert classify(options(folder)).suggested == []

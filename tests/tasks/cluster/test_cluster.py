@@ -76,7 +76,7 @@ def test_an_image_that_is_one_pixel_high_when_small_is_readable(job: ClusterOpti
 
 
 def test_tables_of_tiles_say_which_tile(tmp_path: Path) -> None:
-    """Four tiles an image: a pair of tiles is no pair of images, and tiles of one image are in several groups."""
+    """Four tiles an image: a pair of tiles is not a pair of images, and tiles of one image are in several groups."""
     rows = np.kron(np.array([[5.0, 0.0], [0.0, 5.0], [5.0, 1.0], [1.0, 5.0]]), np.ones((2, 1)))
     names = [f"./{number}.png" for number in (0, 0, 0, 0, 1, 1, 1, 1)]
     feats = write_features(tmp_path / "feats.npy", rows + np.eye(8, 2), names, tmp_path)
@@ -466,7 +466,7 @@ def test_a_second_table_in_the_folder_has_files_of_its_own(job: ClusterOptions) 
 
 def test_an_existing_table_is_refused_before_any_work(job: ClusterOptions) -> None:
     cluster(job)
-    with pytest.raises(UsageError, match=r"clusters\.csv is there already; add --force"):
+    with pytest.raises(UsageError, match=r"clusters\.csv already exists; add --force"):
         cluster(replace(job, inputs=("nowhere.npy",)))
 
 
@@ -476,7 +476,7 @@ def test_an_existing_table_is_refused_before_any_work(job: ClusterOptions) -> No
         ({"method": "dbscan"}, "--method 'dbscan' is not known"),
         ({"map": "som"}, "--map 'som' is not known"),
         ({"method": "hdbscan"}, "leave -k out"),
-        ({"duplicates": 1.5}, "1.5 is no cosine"),
+        ({"duplicates": 1.5}, "1.5 is not a cosine"),
         ({"copy": True}, "--copy needs --link-dir"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_bad_image_drops_its_row(tmp_path: Path) -> None:
 def test_existing_features_are_not_overwritten(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 2)
     (tmp_path / "feats.npy").write_text("mine")
-    with pytest.raises(UsageError, match=r"feats\.npy is there already; add --force"):
+    with pytest.raises(UsageError, match=r"feats\.npy already exists; add --force"):
         embed(job(folder, tmp_path / "feats.npy"))
     assert (tmp_path / "feats.npy").read_text() == "mine"
     embed(job(folder, tmp_path / "feats.npy", force=True))

@@ -119,7 +119,7 @@ def test_the_range_of_other_channels_is_measured(tmp_path: Path, dark: Path) -> 
     heard = Ears()
     embed(job(dark, tmp_path / "a.npy", weights=str(tmp_path / "run"), model="", channels=(0,)), heard)
     assert json.loads((tmp_path / "a.json").read_text())["preprocess"]["range_high"] < 1100
-    assert "--channels are not those of these weights: the range is measured anew" in heard.lines
+    assert "--channels are not those of these weights: the range is measured again" in heard.lines
 
 
 def test_a_bad_image_is_named_where_the_table_of_all_is_thrown_away(weights: Path, dark: Path, tmp_path: Path) -> None:

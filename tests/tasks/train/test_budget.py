@@ -5,6 +5,7 @@ import pytest
 from dinocli.config.load import with_values
 from dinocli.config.recipe import Recipe
 from dinocli.engine.run_seconds import PAGE_FORWARDS, Costs, RunSize, fit_steps, initialize_forwards, run_seconds
+from dinocli.tasks.train import budget
 from dinocli.tasks.train.budget import labelled_images, labels_within
 from tests.engine.learners import tiny_recipe
 
@@ -94,10 +95,11 @@ def test_fit_steps_never_plans_more_than_the_recipe_and_always_one() -> None:
     assert fit_steps(0.0, recipe(), with_steps, SIZE, COSTS).run.steps == 1
 
 
-def test_labels_take_at_most_a_fifth_of_the_limit() -> None:
+def test_labels_take_at_most_a_fifth_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = labelled_images({"kind": ["a", "", *["b"] * 98]})
     assert sorted(drawn) == [0, *range(2, 100)]
     assert labels_within(0.0, drawn, COSTS) == drawn
     assert labels_within(0.5, drawn, COSTS) == drawn[:30], "6 of 30 seconds, twice 0.1 s an image"
     assert labelled_images({}) == []
-    assert len(labelled_images({"kind": ["a"] * 30}, limit=7)) == 7
+    monkeypatch.setattr(budget, "MAX_LABELLED_IMAGES", 7)
+    assert len(labelled_images({"kind": ["a"] * 30})) == 7

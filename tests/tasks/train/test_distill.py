@@ -214,7 +214,7 @@ def test_another_range_than_the_teachers_is_told(
 def test_the_way_needs_a_teacher(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--teacher"):
         train(job(images, tmp_path / "run", SHORT))
-    with pytest.raises(UsageError, match="--teacher none: random weights are no teacher"):
+    with pytest.raises(UsageError, match="--teacher none: random weights are not a teacher"):
         train(job(images, tmp_path / "run", [*SHORT, "model.teacher=none", "model.teacher_name=test_vit"]))
     assert load_recipe(["distill"]).loss.teacher_feature > 0
 
