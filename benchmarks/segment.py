@@ -26,7 +26,7 @@ from dinocli.quality.mask_scorer import MaskScorer
 from dinocli.quality.otsu import otsu
 from dinocli.segmentation.ground_truth import GroundTruth
 from dinocli.segmentation.normalized_cut import affinity, second_vector
-from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.inspection import inspect_images
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
@@ -195,7 +195,7 @@ def measure_graph(asked: argparse.Namespace) -> None:
     session = onnxruntime.InferenceSession(asked.graph, one_core)
     options = SegmentOptions((asked.images,), detector=asked.detector, device="cpu", precision="fp32", min_area=0)
     apart, agree, seconds = [], [], []
-    for answer in answers(options, ProgressReporter(), None):
+    for answer in inspect_images(options, ProgressReporter(), None):
         begin = time.perf_counter()
         pixels_HWC = np.asarray(Image.open(answer["image"]).convert("RGB"))
         score, _, defective = session.run(None, {"images": pixels_HWC[None]})

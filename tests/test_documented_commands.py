@@ -28,7 +28,7 @@ CALLS = {
     "classify.classify": "classify",
     "classify.classify_dry_run": "dry_run",
     "segment.segment": "segment dry_run",
-    "segment.answers": "answers",
+    "segment.inspection": "inspect_images",
     "evaluate.evaluate": "evaluate",
     "export.export": "export",
 }

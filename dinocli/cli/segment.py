@@ -177,9 +177,9 @@ def segment(
         )
         options.check(dry_run=dry_run)
         if not out:
-            from dinocli.tasks.segment.answers import answers
+            from dinocli.tasks.segment.inspection import inspect_images
 
-            show_answers(answers(options, terminal, sys.stdin.buffer))
+            show_answers(inspect_images(options, terminal, sys.stdin.buffer))
             return
         from dinocli.tasks.segment.segment import dry_run as plan
 

@@ -22,7 +22,7 @@ from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.tasks.export.export import export
 from dinocli.tasks.export.export_options import ExportOptions
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.inspection import inspect_images
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from tests.networks import FOUR_BLOCKS, TWINS
@@ -246,7 +246,7 @@ def test_onnx_and_the_code_of_the_card_judge_as_segment(
     for spot in (False, True):
         surface(99, spot=spot).save("a.png")
         job = SegmentOptions(("a.png",), detector=folder, device="cpu", precision="fp32", min_area=0)
-        (answer,) = answers(replace(job, read=ReadOptions(workers=0)), ProgressReporter(), None)
+        (answer,) = inspect_images(replace(job, read=ReadOptions(workers=0)), ProgressReporter(), None)
         found = run_snippet(done.card)
         assert found["score"][0] == pytest.approx(answer["score"], abs=0.01)
         assert bool(found["defective"][0]) == (not answer["good"]) == bool(found["mask"].any()) == spot

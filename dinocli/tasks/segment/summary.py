@@ -93,31 +93,9 @@ def finish(
             "versions": versions_used(),
             "request": request,
         }
-        warning = nothing_found(method.name, manifest["empty_images"], manifest["segmented"])
-        if warning:
-            reporter.warn(warning)
-        if plan.scale is not None and manifest["segmented"] and not manifest["regions"]:
-            furthest = max(record.metrics["furthest"] for record in journal)
-            if furthest <= 1:
-                reporter.line(no_anomaly(method.parameters, furthest, manifest["segmented"]))
-        whole = [record.image for record in journal if "whole_image" in record.metrics]
-        if whole:
-            reporter.warn(
-                f"{len(whole)} of {manifest['segmented']} images are marked as a whole, such as {whole[0]}: they are "
-                "another scene than the good ones, lack the part, or are blank"
-            )
-        blank = [record.image for record in journal if record.empty_reason == BLANK]
-        if blank:
-            reporter.warn(f"{len(blank)} of {manifest['segmented']} images are blank, such as {blank[0]}: not judged")
-        if lost := sum(not record.regions and record.metrics.get("furthest", 0) > 1 for record in journal):
-            ways = ["--no-refine"] * writer.options.refines + ["--min-area 0"] * (writer.options.min_area != 0)
-            keeps = f"{' '.join(ways)} keeps it" if ways else "a slightly lower --threshold marks it"
-            reporter.warn(
-                f"{lost} of {manifest['segmented']} images have a patch above the threshold, but a region smaller than "
-                f"--min-area, or one that upsampling and refinement along edges removed: {keeps}"
-            )
+        _report(plan, writer, journal, manifest, reporter)
         inside = manifest["segmented"] <= MAX_EMBEDDED_IMAGES
-        page = _page(plan, folder, journal, names, manifest, warning=warning or plan.warning, inside=inside)
+        page = _page(plan, folder, journal, names, manifest, inside=inside)
         write_gallery_page(folder.report, page, at=folder.final / folder.report.name)
         if plan.scale is not None:
             save_anomaly(folder.anomaly, plan.scale)
@@ -126,6 +104,42 @@ def finish(
             shutil.rmtree(folder.gallery, ignore_errors=True)
         final.publish(files, images.root)
     return manifest
+
+
+def _report(
+    plan: SegmentPlan,
+    writer: ImageWriter,
+    journal: SegmentJournal,
+    manifest: dict[str, Any],
+    reporter: ProgressReporter,
+) -> None:
+    """Report images in which nothing was found, and images that are marked as a whole or not judged."""
+    method, images = plan.method, manifest["segmented"]
+    if warning := nothing_found(method.name, manifest["empty_images"], images):
+        reporter.warn(warning)
+    whole, blank, lost, furthest = list[str](), list[str](), 0, 0.0
+    for record in journal:
+        distance = record.metrics.get("furthest", 0.0)
+        furthest = max(furthest, distance)
+        lost += not record.regions and distance > 1
+        whole += [record.image] if "whole_image" in record.metrics else []
+        blank += [record.image] if record.empty_reason == BLANK else []
+    if plan.scale is not None and images and not manifest["regions"] and furthest <= 1:
+        reporter.line(no_anomaly(method.parameters, furthest, images))
+    if whole:
+        reporter.warn(
+            f"{len(whole)} of {images} images are marked as a whole, such as {whole[0]}: they are another scene than "
+            "the good ones, lack the part, or are blank"
+        )
+    if blank:
+        reporter.warn(f"{len(blank)} of {images} images are blank, such as {blank[0]}: not judged")
+    if lost:
+        ways = ["--no-refine"] * writer.options.refines + ["--min-area 0"] * (writer.options.min_area != 0)
+        keeps = f"{' '.join(ways)} keeps it" if ways else "a slightly lower --threshold marks it"
+        reporter.warn(
+            f"{lost} of {images} images have a patch above the threshold, but a region smaller than --min-area, or one "
+            f"that upsampling and refinement along edges removed: {keeps}"
+        )
 
 
 def _write_tables(method: str, writer: ImageWriter, journal: SegmentJournal, files: FileSet) -> dict[int, str]:
@@ -151,7 +165,6 @@ def _page(
     names: dict[int, str],
     manifest: dict[str, Any],
     *,
-    warning: str,
     inside: bool,
 ) -> GalleryPage:
     method, weights, root = plan.method, manifest["weights"], Path(manifest["root"])
@@ -179,7 +192,7 @@ def _page(
             ("regions", manifest["regions"]),
         ],
         notes=NOTES if threshold is None else (*NOTES, VERDICT_NOTE),
-        warning=warning,
+        warning=nothing_found(method.name, manifest["empty_images"], manifest["segmented"]) or plan.warning,
         advice=advice(method.name),
         threshold=threshold if heat else None,
         defective_first=threshold is not None,

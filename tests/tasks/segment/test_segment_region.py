@@ -16,7 +16,7 @@ from dinocli.segmentation.method import FeatureGrid, Method
 from dinocli.segmentation.pca_foreground import PcaMethod
 from dinocli.segmentation.tokencut import TokenCut
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.answers import answers
+from dinocli.tasks.segment.inspection import inspect_images
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import SegmentOptions
 from tests.tasks.segment.discs import Unlike, disc, disc_options, draw
@@ -75,7 +75,7 @@ def test_a_detector_keeps_its_region(tmp_path: Path) -> None:
     asked = SegmentOptions(
         inputs=(str(tmp_path / "in"),), detector=str(tmp_path / "det"), device="cpu", read=ReadOptions(workers=0)
     )
-    found = {Path(answer["image"]).stem: answer for answer in answers(asked, ProgressReporter(), None)}
+    found = {Path(answer["image"]).stem: answer for answer in inspect_images(asked, ProgressReporter(), None)}
     assert [name for name, answer in found.items() if not answer["good"]] == ["3"]
     left, top, width, height = found["3"]["regions"][0]["box"]
     assert 92 <= left < left + width <= 132

@@ -17,8 +17,8 @@ from dinocli.progress import ProgressReporter
 from dinocli.segmentation.annotation_formats import write_groups
 from dinocli.segmentation.regions import ImageRecord, RegionRecord
 from dinocli.tasks.inputs import ReadOptions
-from dinocli.tasks.segment.answers import _arriving, answers
 from dinocli.tasks.segment.detector import open_detector
+from dinocli.tasks.segment.inspection import _arriving, inspect_images
 from dinocli.tasks.segment.segment import segment
 from dinocli.tasks.segment.segment_options import MaskOutputs, SegmentOptions
 from tests.tasks.drive import Ears
@@ -141,7 +141,7 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
         _surface(77, spot=spot).save(tmp_path / "new" / "part7" / name)
     (tmp_path / "new" / "part7" / "c.png").write_bytes(b"no image")
     options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "new"),), groups="folder")
-    good, bad, broken = answers(options, ProgressReporter(), None)
+    good, bad, broken = inspect_images(options, ProgressReporter(), None)
     assert (good["good"], bad["good"]) == (True, False)
     assert good["regions"] == []
     left, top, width, height = bad["regions"][0]["box"]
@@ -151,7 +151,7 @@ def test_a_detector_answers_about_new_images(done: Path, tmp_path: Path) -> None
     assert bad["furthest"] > 1 > good["furthest"]
     assert (bad["group"], bad["group_good"], bad["group_score"]) == ("part7", False, bad["score"])
     assert "not an image" in broken["error"]
-    (one,) = answers(replace(options, inputs=(bad["image"],)), ProgressReporter(), None)
+    (one,) = inspect_images(replace(options, inputs=(bad["image"],)), ProgressReporter(), None)
     assert (one["group"], one["group_score"]) == ("part7", bad["score"]), "of a single image, the group is its folder"
     result = segment(replace(options, out=str(tmp_path / "out"), read=ReadOptions(workers=0, max_bad="1")))
     assert (result.segmented, result.empty_images, result.bad) == (2, 1, 1)
@@ -172,7 +172,7 @@ def test_a_detector_of_coarse_features_looks_as_coarsely_at_new_images(
     assert {one.method.parameters["features"] for one in (first, again, later)} == {features}
     assert _masks(tmp_path / "again") == _masks(tmp_path / "first")
     (answer,) = list(
-        answers(
+        inspect_images(
             _options(tmp_path, "", detector=str(tmp_path / "det"), inputs=(str(done / "in" / "part0" / "4.png"),)),
             ProgressReporter(),
             None,
@@ -187,7 +187,9 @@ def test_paths_on_stdin_are_answered_as_they_come(done: Path, tmp_path: Path) ->
     _surface(99, spot=False).save(paths[1])
     end, start = os.pipe()
     with os.fdopen(end, "rb") as stdin:
-        coming = answers(_options(done, "", detector=str(done / "det"), inputs=("-",)), ProgressReporter(), stdin)
+        coming = inspect_images(
+            _options(done, "", detector=str(done / "det"), inputs=("-",)), ProgressReporter(), stdin
+        )
         os.write(start, f"{paths[0]}\n".encode())
         first = next(coming)  # nobody has closed the pipe
         os.write(start, paths[1].encode())
@@ -213,7 +215,7 @@ def test_stdin_and_a_folder_are_answered_together_with_groups_below_their_root(d
     (done / "list").write_text(f"{part0 / '4.png'}\n{part0 / '2.png'}\n")
     options = _options(done, "", detector=str(done / "det"), inputs=("-", str(part1)), groups="folder:0")
     with (done / "list").open("rb") as stdin:
-        found = [*answers(options, ProgressReporter(), stdin)]
+        found = [*inspect_images(options, ProgressReporter(), stdin)]
     assert [Path(one["image"]).parent.name for one in found] == ["part0"] * 2 + ["part1"] * 8
     assert [one["group"] for one in found] == ["part0"] * 2 + ["part1"] * 8
     assert [one["group_good"] for one in found[:2]] == [True, False]
@@ -251,9 +253,9 @@ def test_images_of_another_range_than_a_detector_get_a_warning(done: Path, tmp_p
     elif way == "paths on stdin":
         (tmp_path / "list").write_text(f"{tmp_path / 'deep.png'}\n")
         with (tmp_path / "list").open("rb") as lines:
-            list(answers(replace(options, inputs=("-",)), heard, lines))
+            list(inspect_images(replace(options, inputs=("-",)), heard, lines))
     else:
-        list(answers(options, heard, None))
+        list(inspect_images(options, heard, None))
     assert len(heard.warnings) == 1, heard.warnings
     assert heard.warnings[0].startswith("1 of 1 files are uint16, and the range of detector ")
     assert heard.warnings[0].endswith("/det again with it")
@@ -281,7 +283,7 @@ def test_a_mixed_or_damaged_detector_is_refused(done: Path, tmp_path: Path) -> N
     (tmp_path / "det" / "anomaly.safetensors").write_bytes(b"other")
     options = _options(tmp_path, "", detector=str(tmp_path / "det"), inputs=(str(done / "in"),))
     with pytest.raises(WeightsError, match=r"is not the file that detector\.json names"):
-        next(answers(options, ProgressReporter(), None))
+        next(inspect_images(options, ProgressReporter(), None))
 
 
 def test_groups_take_the_worst_image(done: Path) -> None:
@@ -335,14 +337,14 @@ def test_a_group_with_an_unreadable_or_blank_image_is_not_known_to_be_good(done:
     assert {row[0]: (row[3], row[5]) for row in rows} == expected
     assert result.groups == {"groups": 6, "good": 1, "unknown": 3}
     assert "1 of 8 images are blank, such as ./d/1.png: not judged" in heard.warnings
-    last = {answer["group"]: answer for answer in answers(replace(options, out=""), ProgressReporter(), None)}
+    last = {answer["group"]: answer for answer in inspect_images(replace(options, out=""), ProgressReporter(), None)}
     assert {group: last[group].get("group_good", "error") for group in "abcdef"} == {
         **{"a": False, "b": "error", "c": "error", "d": False, "e": True, "f": "error"}
     }
     backwards = replace(
         options, out="", inputs=(str(tmp_path / "in" / "b" / "1.png"), str(tmp_path / "in" / "b" / "0.png"))
     )
-    assert [answer.get("group_good", "error") for answer in answers(backwards, ProgressReporter(), None)] in (
+    assert [answer.get("group_good", "error") for answer in inspect_images(backwards, ProgressReporter(), None)] in (
         [True, "error"],
         ["error", None],
     )
@@ -372,7 +374,7 @@ def test_exact_copies_get_the_masks_of_the_first_and_are_no_evidence(done: Path,
 def test_a_blank_image_is_not_good(done: Path, tmp_path: Path) -> None:
     Image.new("L", (96, 96), 110).save(tmp_path / "a.png")
     options = _options(tmp_path, "", detector=str(done / "det"), inputs=(str(tmp_path / "a.png"),))
-    (answer,) = answers(options, ProgressReporter(), None)
+    (answer,) = inspect_images(options, ProgressReporter(), None)
     assert (answer["good"], answer["whole_image"], answer["regions"]) == (False, True, [])
     segment(replace(options, out=str(tmp_path / "out")))
     assert "blank: one colour everywhere" in (tmp_path / "out" / "segments.csv").read_text()
@@ -385,7 +387,7 @@ def test_the_first_images_of_a_stream_are_checked(done: Path, tmp_path: Path) ->
     (tmp_path / "list").write_text("".join(f"{tmp_path / f'{number}.png'}\n" for number in (0, 1, 2)))
     options, heard = _options(tmp_path, "", detector=str(done / "det"), inputs=("-",)), Ears()
     with (tmp_path / "list").open("rb") as lines:
-        assert len(list(answers(options, heard, lines))) == 3
+        assert len(list(inspect_images(options, heard, lines))) == 3
     assert ["uint16" in warning for warning in heard.warnings] == [True, True]
 
 

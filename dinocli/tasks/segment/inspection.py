@@ -24,7 +24,8 @@ from dinocli.segmentation.upsample import render
 from dinocli.tasks.segment.detector import open_detector
 from dinocli.tasks.segment.segment_options import SegmentOptions
 
-Answer = dict[str, Any]
+Inspection = dict[str, Any]
+"""Result of an image, JSON-like; see `Inspector.inspect`."""
 
 
 @dataclass
@@ -35,7 +36,7 @@ class _Group:
     worst: tuple[bool, float] = (False, 0.0)
 
 
-class Answers:
+class Inspector:
     """A detector in memory.
 
     Args:
@@ -79,7 +80,7 @@ class Answers:
         """Warn if one of the first images of a stream does not fit."""
         self._first_images.check([path])
 
-    def about(self, path: str, root: str = "") -> Answer:
+    def inspect(self, path: str, root: str = "") -> Inspection:
         """Judge an image.
 
         Args:
@@ -110,7 +111,7 @@ class Answers:
         ]
         whole = "whole_image" in maps.metrics or is_blank(picture)
         score, furthest = float(maps.score), float(maps.metrics["furthest"])
-        answer = {
+        result = {
             "image": path,
             "good": not regions and not whole,
             "whole_image": whole,
@@ -118,10 +119,10 @@ class Answers:
             "furthest": round(furthest, 4),
         }
         seconds = round(time.monotonic() - begin, 3)
-        return {**answer, **self._of_group(path, root, answer), "regions": regions, "seconds": seconds}
+        return {**result, **self._of_group(path, root, result), "regions": regions, "seconds": seconds}
 
-    def _of_group(self, path: str, root: str, answer: Answer | None) -> Answer:
-        """Return the answer of the group of an image; without one of its own, the image is unreadable."""
+    def _of_group(self, path: str, root: str, result: Inspection | None) -> Inspection:
+        """Return the result of the group of an image; None for `result`: the image is unreadable."""
         if not self._options.groups:
             return {}
         name = os.path.relpath(path, root or os.sep)
@@ -129,18 +130,18 @@ class Answers:
             name = os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), name)
         (group,) = folder_labels(self._options.groups, [f"./{name}"])
         seen = self._groups.setdefault(group, _Group())
-        if answer is None:
+        if result is None:
             seen.unreadable = True
             return {"group": group}
         # A defective image stands for its group.
-        seen.worst = max(seen.worst, (not answer["good"], answer["score"]))
+        seen.worst = max(seen.worst, (not result["good"], result["score"]))
         defective, score = seen.worst
         good = None if seen.unreadable and not defective else not defective
         return {"group": group, "group_score": score, "group_good": good}
 
 
-def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Answer]:
-    """Yield the answer of each input image; with `-`, for each path as soon as its line arrives.
+def inspect_images(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> Iterator[Inspection]:
+    """Yield the result of each input image; with `-`, for each path as soon as its line arrives.
 
     Args:
         options: Options with `detector`.
@@ -149,23 +150,23 @@ def answers(options: SegmentOptions, reporter: ProgressReporter, stdin: BinaryIO
         stdin: Standard input for `-`: one path per line, or NUL-separated with `options.read.null`.
 
     Raises:
-        DinocliError: Any error before the first answer; an unreadable image gives an answer with `error`.
+        DinocliError: Any error before the first result; an unreadable image gives a result with `error`.
     """
     if not options.inputs:
         raise UsageError("--detector needs IMAGES, or - for paths on stdin")
     if options.inputs == ("-",) and stdin is not None:
-        detector = Answers(options, reporter)
+        inspector = Inspector(options, reporter)
         reporter.stage("judging images")
         for path in _arriving(stdin, b"\0" if options.read.null else b"\n"):
-            detector.check_next(path)
-            yield detector.about(path, options.read.root)
+            inspector.check_next(path)
+            yield inspector.inspect(path, options.read.root)
         return
     images = find_images(options.inputs, stdin=stdin, null=options.read.null, **options.read.naming())
-    detector = Answers(options, reporter)
-    detector.check(images)
+    inspector = Inspector(options, reporter)
+    inspector.check(images)
     reporter.stage("judging images")
     for path in images.paths():
-        yield detector.about(path, str(images.root))
+        yield inspector.inspect(path, str(images.root))
 
 
 def _one_image(path: str) -> ImageList:
