@@ -13,7 +13,6 @@ from safetensors.numpy import save
 from dinocli.errors import UsageError
 from dinocli.files import home_folder, user_path, with_sorted_metadata, write_atomic
 from dinocli.journal import check_same
-from dinocli.output_paths import check_free
 
 
 def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:
@@ -54,19 +53,6 @@ def test_file_names_of_255_bytes_are_written(tmp_path: Path) -> None:
         write_atomic(tmp_path / name, b"data")
         assert (tmp_path / name).read_bytes() == b"data"
     assert len(os.listdir(tmp_path)) == 3
-
-
-def test_outputs_replace_neither_one_another_nor_an_input(tmp_path: Path) -> None:
-    one, other = tmp_path / "a.csv", tmp_path / "b.csv"
-    check_free([one, other], force=False, inputs=["-", "@list.txt", "vit_tiny"])
-    with pytest.raises(UsageError, match=r"a\.csv is an input or another output"):
-        check_free([one, other, tmp_path / "x" / ".." / "a.csv"], force=True)
-    other.write_text("mine")
-    (tmp_path / "link.csv").symlink_to(other)
-    with pytest.raises(UsageError, match=r"b\.csv is an input or another output"):
-        check_free([one, other], force=True, inputs=[str(tmp_path / "link.csv")])
-    with pytest.raises(UsageError, match="--force"):
-        check_free([one, other], force=False)
 
 
 def test_home_folder_without_home_and_passwd_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def copy(
     debug: opt.Debug = False,
 ) -> None:
     """Copy a recipe with its comments into a file to edit."""
+    from dinocli.artifacts.protected_files import check_free
     from dinocli.config.load import recipe_path
     from dinocli.file_set import claimed
     from dinocli.files import write_atomic
-    from dinocli.output_paths import check_free
 
     target, text = Path(path), recipe_path(name).read_text(encoding="utf-8")
     check_free([target], force=force, options="name", inputs=[name])

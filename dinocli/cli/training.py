@@ -188,6 +188,7 @@ def training(
         check_trackers(merged.run.track)
         if out and not dry_run and not (Path(out) / LOCK_NAME).exists():  # else the lock says who writes it
             check_new_run(Path(out), resume=resume, force=force)
+            options.check_out()
         if dry_run:
             from dinocli.tasks.train.dry_run import dry_run as plan
 

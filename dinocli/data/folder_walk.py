@@ -89,7 +89,7 @@ class FolderWalk:
     def accepts(self, path: str) -> bool:
         """Return whether a file has an image suffix; other files are counted by suffix."""
         name = os.path.basename(path).lower()
-        if name.endswith(image_suffixes()) and not _is_feature_file(path):
+        if name.endswith(image_suffixes()) and not is_feature_file(path):
             return True
         self.suffixes[next(filter(name.endswith, COMPRESSED), os.path.splitext(name)[1])] += 1
         return False
@@ -175,7 +175,7 @@ def unique_real_paths(paths: list[str]) -> Iterator[str]:
             yield path
 
 
-def _is_feature_file(path: str) -> bool:
+def is_feature_file(path: str) -> bool:
     """Return whether an array is a feature file of `embed`: its row names lie beside it."""
     stem, suffix = os.path.splitext(path)
     return suffix.lower() in (".npy", ".npz") and os.path.exists(f"{stem}.paths.txt")

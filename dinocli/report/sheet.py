@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from dinocli.artifacts.protected_files import SOFTWARE
 from dinocli.report.text import escaped, middle_ellipsis, visible
 
 _PAPER, _INK = (252, 252, 250), (70, 76, 82)
@@ -66,8 +68,9 @@ def sheet_png(
             for number, line in enumerate(text.splitlines()):
                 shown = middle_ellipsis(_drawable(line), cell, small.getlength)
                 draw.text((left + column * pitch, top + cell + number * _LINE_HEIGHT), shown, _INK, small)
-    file = io.BytesIO()
-    sheet.save(file, "PNG", compress_level=1)  # 3 times faster than level 6, same size
+    file, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", SOFTWARE)
+    sheet.save(file, "PNG", pnginfo=about, compress_level=1)  # 3 times faster than level 6, same size
     return file.getvalue()
 
 

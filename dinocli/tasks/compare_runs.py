@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dinocli.artifacts.protected_files import check_free
 from dinocli.artifacts.run_comparison import RunComparison, cautions, differing_settings, read_run
 from dinocli.errors import UsageError
 from dinocli.file_set import claimed
-from dinocli.output_paths import check_free
 from dinocli.report.comparison_page import write_comparison_page
 
 
@@ -28,7 +28,7 @@ def compare_runs(folders: Sequence[str], report: str = "", *, force: bool = Fals
     runs = [read_run(Path(name)) for name in folders]
     comparison = RunComparison(runs, differing_settings(runs), cautions(runs), report)
     if report:
-        check_free([Path(report)], force=force, options="--report")
+        check_free([Path(report)], force=force, options="--report", inputs=folders)
         with claimed(Path(report)):
             write_comparison_page(Path(report), comparison)
     return comparison

@@ -159,6 +159,11 @@ class ImageOptions:
     def __post_init__(self) -> None:
         accept_paths(self)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What the command reads, for `refuse_inputs`: images or features, weights, and the mask of the region."""
+        return (*self.inputs, self.weights, self.read.roi)
+
 
 @dataclass(frozen=True)
 class FeatureInputs(ImageOptions):

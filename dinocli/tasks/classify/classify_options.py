@@ -5,8 +5,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal, get_args
 
+from dinocli.artifacts.protected_files import check_free
 from dinocli.errors import UsageError
-from dinocli.output_paths import check_free, side_file
+from dinocli.output_paths import side_file
 from dinocli.tasks.inputs import FeatureInputs
 
 AUTO_METHOD = "auto"
@@ -81,7 +82,7 @@ class ClassifyOptions(FeatureInputs):
 
     def check_outputs(self) -> None:
         """Raise `UsageError` if an output exists and `force` is not set, or is an input."""
-        inputs = (*self.inputs, *self.labels, self.classifier)
+        inputs = (*self.sources, *self.labels, self.classifier)
         check_free(self.outputs(), force=self.force, inputs=inputs)
 
     def outputs(self) -> list[Path]:

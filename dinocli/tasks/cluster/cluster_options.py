@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dinocli.artifacts.link_folders import check_tree
+from dinocli.artifacts.protected_files import check_free, refuse_inputs
 from dinocli.errors import UsageError
-from dinocli.output_paths import check_free, side_file
+from dinocli.output_paths import side_file
 from dinocli.quality.layout import Layout, check_layout
 from dinocli.tasks.inputs import FeatureInputs
 
@@ -102,9 +103,10 @@ class ClusterOptions(FeatureInputs):
     def check_outputs(self) -> None:
         """Raise `UsageError` if an output exists and `force` is not set."""
         thumbnails = [thumbnail_folder(self.page)] if self.page else []
-        inputs = (*self.inputs, self.drift, self.labels)  # not ids_from: it may be brought up to date
+        inputs = (*self.sources, self.drift, self.labels)  # not ids_from: it may be updated
         check_free([*self.outputs(), *thumbnails], force=self.force, options="--out or --report", inputs=inputs)
         if self.link_dir:
+            refuse_inputs([Path(self.link_dir)], inputs, options="--link-dir")
             check_tree(Path(self.link_dir), force=self.force)
 
     @property

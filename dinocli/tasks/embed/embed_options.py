@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features
-from dinocli.artifacts.feature_formats import check_free
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, open_features, sidecar
+from dinocli.artifacts.feature_formats import SIDECARS, check_free
+from dinocli.artifacts.protected_files import refuse_inputs, refuse_parts
 from dinocli.artifacts.shards import parse_shard
 from dinocli.config.preprocess import STORED_READING
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError, WeightsError
 from dinocli.files import user_path
 from dinocli.models.token_kinds import AUTO, FITTED
-from dinocli.output_paths import refuse_inputs
 from dinocli.tasks.inputs import ImageOptions, check_inputs
 
 STDOUT = "-"
@@ -94,7 +94,7 @@ class EmbedOptions(ImageOptions):
         given += [*self.read.given(), *(["--dry-run"] if dry_run else [])]
         if given:
             raise UsageError(f"--merge copies the rows of shards as they are: leave {', '.join(given)} out")
-        refuse_inputs([Path(self.out)], self.inputs)
+        self._refuse(Path(self.out))
 
     def check(self, *, dry_run: bool = False) -> None:
         """Raise the errors that need neither torch nor an image; a dry run may name an output that exists.
@@ -104,7 +104,7 @@ class EmbedOptions(ImageOptions):
             DinocliError: As `check_inputs`.
         """
         if (path := self.path()) and not dry_run:
-            refuse_inputs([path], self.inputs)  # arrays can be images
+            self._refuse(path)
             check_free(path, force=self.force, resume=self.resume)
         check_inputs(self, weights=self.like)
 
@@ -118,6 +118,12 @@ class EmbedOptions(ImageOptions):
         """
         shared = {name: getattr(options, name) for name in ("inputs", "weights", "model", "read", "device")}
         return cls(**(shared | more))
+
+    def _refuse(self, path: Path) -> None:
+        """Raise `UsageError` if the output, or a file beside it, would replace an input or a part of a result."""
+        beside = [] if self.to_folder else [sidecar(path, suffix) for suffix in SIDECARS]
+        refuse_parts([path])
+        refuse_inputs([path, *beside], (*self.sources, self.like))  # arrays can be images
 
     def _check_out(self, suffix: str) -> None:
         patches = self.tokens == "patch"

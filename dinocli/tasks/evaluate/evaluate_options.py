@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinocli.artifacts.protected_files import check_free
 from dinocli.errors import UsageError
-from dinocli.output_paths import check_free
 from dinocli.tasks.inputs import FeatureInputs
 
 
@@ -37,7 +37,7 @@ class EvaluateOptions(FeatureInputs):
     def check(self) -> None:
         """Raise `UsageError` if the page exists or is an input, or options of labels were given without labels."""
         if self.report:
-            inputs = (*self.inputs, self.baseline, self.labels)
+            inputs = (*self.sources, self.baseline, self.labels)
             check_free([Path(self.report)], force=self.force, options="--report", inputs=inputs)
         if not self.labels and (self.groups or self.train or self.test):
             raise UsageError("--groups, --train and --test belong to labels: add --labels folder or --labels FILE.csv")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocli.artifacts.mask_folder import is_detector
+from dinocli.artifacts.protected_files import check_free
 from dinocli.artifacts.run_folder import EXPORT_ADVICE, latest_run
 from dinocli.errors import UsageError
-from dinocli.output_paths import check_free
 from dinocli.tasks.inputs import accept_paths
 
 FORMATS = {"timm": "", "transformers": "", "safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
@@ -68,7 +68,7 @@ class ExportOptions:
             raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'a file'}; choose another --out")
         if path.is_dir() and (others := {file.name for file in path.iterdir()} - FOLDER_FILES):
             raise UsageError(f"{path} holds {min(others)}, which no export wrote; choose another --out")
-        check_free([path, self.card], force=self.force)
+        check_free([path, self.card], force=self.force, inputs=(self.weights, self.like, self.classifier))
         if not (self.weights or self.classifier or self.like):
             latest_run(EXPORT_ADVICE)
 

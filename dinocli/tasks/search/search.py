@@ -13,12 +13,12 @@ import numpy as np
 from dinocli.artifacts.default_features import default_features
 from dinocli.artifacts.feature_differences import check_comparable
 from dinocli.artifacts.feature_file import FeatureFile, open_features
+from dinocli.artifacts.protected_files import check_free
 from dinocli.artifacts.row_names import find_row, is_same_image, missing_row
 from dinocli.data.sources import find_images
 from dinocli.data.stored_reading import check_stored
 from dinocli.errors import DataError, UsageError, WeightsError
 from dinocli.file_set import claimed
-from dinocli.output_paths import check_free
 from dinocli.progress import LogReporter, ProgressReporter
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinocli.artifacts.mask_folder import DETECTOR_RECORD, RESULT_FILES, MaskFolder
+from dinocli.artifacts.protected_files import check_free, refuse_inputs
 from dinocli.data.tiling import parse_tiling
 from dinocli.errors import UsageError
 from dinocli.file_set import LOCK_NAME
-from dinocli.output_paths import check_free
 from dinocli.segmentation.anomaly_threshold import parse_threshold
 from dinocli.segmentation.method_options import check_method, parse_query
 from dinocli.tasks.inputs import ImageOptions, check_inputs
@@ -126,6 +126,12 @@ class SegmentOptions(ImageOptions):
             raise UsageError(f"{', '.join(files)}: answers on stdout have no such files; name a folder with --out")
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """As in `ImageOptions`, with the good images, true masks, label map, detector and table of groups."""
+        own = (self.reference, self.truth, self.propagate, self.detector, self.groups)
+        return (*super().sources, *own)
+
+    @property
     def options_of_methods(self) -> list[str]:
         """Names of the given options that only some methods take."""
         more = {name: getattr(self, name) for name in ("query", "reference", "groups")} | {"maps": self.outputs.maps}
@@ -167,7 +173,9 @@ class SegmentOptions(ImageOptions):
         others = {os.path.abspath(Path(self.out, name)) for name in (*RESULT_FILES, "segment.json")}
         if coco and os.path.abspath(coco[0]) in others:
             raise UsageError(f"--coco {coco[0]} is another file of the result; choose another name")
-        check_free(coco, force=self.force or self.resume, options="--coco")
+        results = [path for name in RESULT_FILES if (path := Path(self.out, name)).exists()]
+        refuse_inputs(results, self.sources)
+        check_free(coco, force=self.force or self.resume, options="--coco", inputs=self.sources)
 
     def check_detector(self) -> None:
         """Raise `UsageError` if `save_detector` cannot be written, before any long work."""
@@ -186,7 +194,7 @@ class SegmentOptions(ImageOptions):
         unfinished = MaskFolder(Path(self.out)).journal.is_file()
         if folder.exists() and unfinished and not (self.force or self.resume):
             raise UsageError(f"{self.out} is unfinished: add --resume to continue it, or --force to start again")
-        check_free([folder], force=self.force or self.resume, options="--save-detector")
+        check_free([folder], force=self.force or self.resume, options="--save-detector", inputs=self.sources)
 
     def check_settled(self, by: str, fields: Iterable[str], others: Iterable[str]) -> None:
         """Raise `UsageError` for options that an earlier command has settled; the threshold is not settled.

@@ -63,6 +63,7 @@ def train(
     reporter = (reporter or LogReporter()) if world.is_main else ProgressReporter()
     held = contextlib.ExitStack()
     try:
+        options.check_out()
         first = next(iter(options.inputs), "")
         opened = open_run(options.command, first, options.out, resume=options.resume, force=options.force)
         folder = from_main(lambda: held.enter_context(opened))

@@ -1,8 +1,11 @@
 """Options of a training run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dinocli.artifacts.protected_files import refuse_inputs
+from dinocli.artifacts.run_folder import RunFolder
 from dinocli.config.recipe import Recipe
 from dinocli.tasks.inputs import ReadOptions, accept_paths, check_data
 
@@ -43,6 +46,15 @@ class TrainOptions:
     def __post_init__(self) -> None:
         accept_paths(self)
         check_data(self.recipe.data)
+
+    def check_out(self) -> None:
+        """Raise `UsageError` if the run would replace what it is made from, such as its own start weights."""
+        if not self.out or self.resume:
+            return
+        run, model = RunFolder(Path(self.out)), self.recipe.model
+        results = [path for path in run.results if path != run.views]  # not known as ours if it is an older one
+        inputs = (*self.inputs, model.weights, model.teacher, self.labels, self.recipe.data.roi)
+        refuse_inputs(results, inputs)
 
     def request(self) -> dict[str, Any]:
         """Return the settings that a resumed run must repeat, as JSON-like data."""
