@@ -25,7 +25,7 @@ from dinocli.artifacts.feature_arrays import FEATURES_KEY, read_arrays
 from dinocli.artifacts.pooled_rows import pooled_rows
 from dinocli.artifacts.run_record import WeightsRecord
 from dinocli.config.preprocess import Preprocess
-from dinocli.data.region_of_interest import Box
+from dinocli.data.region_of_interest import NO_BOX, Box
 from dinocli.errors import DataError, WeightsError
 from dinocli.file_set import read_consistent
 from dinocli.models.token_kinds import POOLED_RARE
@@ -205,7 +205,7 @@ def _open(path: Path) -> FeatureFile:
     meta = read_meta(path)
     if meta and meta["n"] != len(rows):
         raise WeightsError(f"{path} has {len(rows)} rows, its .json says {meta['n']}; they do not belong together")
-    return FeatureFile(path, rows, names, meta, _boxes(path, len(rows)))
+    return FeatureFile(path, rows, names, meta, _boxes(path, rows))
 
 
 def _names(path: Path, count: int) -> list[str]:
@@ -232,16 +232,18 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _boxes(path: Path, count: int) -> list[Box] | None:
+def _boxes(path: Path, rows: NDArray[np.floating]) -> list[Box] | None:
+    """Read the tile of each row; only rows of NaN, for the unreadable images of a shard, may have `NO_BOX`."""
     tiles = sidecar(path, ".tiles.csv")
     if not tiles.is_file():
         return None
     with reading(tiles, "embed again"):
         with tiles.open(newline="", encoding="utf-8") as file:
-            rows = [tuple(int(row[key]) for key in BOX_KEYS) for row in csv.DictReader(file)]
-        boxes = [(left, top, width, height) for left, top, width, height in rows]
-        if any(min(left, top) < 0 or min(width, height) < 1 for left, top, width, height in boxes):
+            numbers = [tuple(int(line[key]) for key in BOX_KEYS) for line in csv.DictReader(file)]
+        boxes = [(left, top, width, height) for left, top, width, height in numbers]
+        wrong = [row for row, box in enumerate(boxes) if min(box[:2]) < 0 or min(box[2:]) < 1]
+        if any(boxes[row] != NO_BOX or not np.isnan(rows[row : row + 1]).all() for row in wrong):
             raise ValueError("a tile has no area or a negative position")
-    if len(boxes) != count:
-        raise WeightsError(f"{tiles} has {len(boxes)} tiles, {path.name} {count} rows; they do not belong together")
+    if len(boxes) != len(rows):
+        raise WeightsError(f"{tiles} has {len(boxes)} tiles, {path.name} {len(rows)} rows; they do not belong together")
     return boxes

@@ -21,6 +21,7 @@ from dinocli.models.features import compute_features
 from dinocli.tasks.embed import forward_pass
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
+from dinocli.tasks.embed.merge_shards import merge
 from dinocli.tasks.feature_inputs import embed_temporarily
 from dinocli.tasks.inputs import ReadOptions
 from tests.data.test_georeference import KEYS, SCALE, TIEPOINT, UTM33, geotiff
@@ -71,6 +72,31 @@ def test_more_shards_than_images_are_refused(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 2)
     with pytest.raises(UsageError, match=r"--shard 0/3: there are 2 images for 3 parts"):
         embed(job(folder, tmp_path / "feats.npy", shard="0/3"))
+
+
+@pytest.mark.parametrize("tile", ["", "24:0"])
+def test_unreadable_images_of_shards_are_left_out_by_the_merge(tmp_path: Path, tile: str) -> None:
+    folder = write_images(tmp_path / "images", 6)
+    (folder / "001.png").write_bytes(b"no image")
+    (folder / "004.png").write_bytes((folder / "004.png").read_bytes()[:200])  # the header says how many tiles
+    embed(job(folder, tmp_path / "whole.npy", tile=tile, max_bad="50%"))
+    for shard in (0, 1):
+        embed(job(folder, tmp_path / "parts.npy", tile=tile, max_bad="50%", shard=f"{shard}/2"))
+    part = open_features(tmp_path / "parts.0of2.npy")
+    assert np.isnan(part.rows[[name == "./001.png" for name in part.names]]).all()
+    merge(str(tmp_path / "parts.npy"))
+    whole, merged = (open_features(tmp_path / name) for name in ("whole.npy", "parts.npy"))
+    np.testing.assert_allclose(merged.rows, whole.rows, rtol=1e-5, atol=1e-5)
+    assert (merged.names, merged.boxes, merged.meta["bad"]) == (whole.names, whole.boxes, 2)
+
+
+def test_only_rows_of_unreadable_images_have_no_tile(tmp_path: Path) -> None:
+    embed(job(write_images(tmp_path / "images", 2), tmp_path / "feats.npy", tile="24:0"))
+    tiles = tmp_path / "feats.tiles.csv"
+    lines = tiles.read_text().splitlines()
+    tiles.write_text("\n".join([*lines[:-1], "./001.png,0,0,0,0"]))
+    with pytest.raises(WeightsError, match="a tile has no area"):
+        open_features(tmp_path / "feats.npy")
 
 
 def test_tar_shards_give_the_rows_of_their_folder(tmp_path: Path) -> None:
