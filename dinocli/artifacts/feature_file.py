@@ -54,6 +54,7 @@ class FeatureRecord(Stored):
     precision: str = ""
     tile: str = ""
     shard: str = ""
+    max_bad: str = ""
     weights: WeightsRecord
     preprocess: AnyJson
     root: Name

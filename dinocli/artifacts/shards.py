@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dinocli.artifacts.feature_file import FITTED_SUFFIX, FeatureFile, open_features, sidecar
 from dinocli.artifacts.feature_formats import SIDECARS, write_features
-from dinocli.artifacts.partial_features import PartialFeatures
-from dinocli.data.bad_images import read_bad
+from dinocli.artifacts.partial_features import Bad, PartialFeatures
+from dinocli.data.bad_images import bad_limit, read_bad
 from dinocli.data.region_of_interest import NO_BOX
 from dinocli.errors import UsageError, WeightsError
 from dinocli.journal import IMAGES, OTHER_IMAGES
@@ -56,18 +56,22 @@ def parse_shard(text: str) -> Shard | None:
     return Shard(int(match[1]), int(match[2]))
 
 
-def merge_shards(target: Path, shards: Sequence[Path], reporter: ProgressReporter) -> dict[str, Any]:
+def merge_shards(
+    target: Path, shards: Sequence[Path], reporter: ProgressReporter, *, max_bad: str = ""
+) -> dict[str, Any]:
     """Merge shards in their order, without the rows of unreadable images.
 
     Args:
         target: Output feature file.
         shards: Shard files, in any order.
         reporter: Receives the progress.
+        max_bad: Limit of the unreadable images of all shards, as `bad_limit`; empty: the one that they were made with.
 
     Returns:
         Contents of `feats.json`.
 
     Raises:
+        DataError: More unreadable images than the limit.
         WeightsError: The shards do not belong together, or one is missing.
     """
     from dinocli.engine.rare_features import RareFeatures  # loads torch, and options use this module
@@ -76,6 +80,9 @@ def merge_shards(target: Path, shards: Sequence[Path], reporter: ProgressReporte
     files = _in_order([open_features(path) for path in shards])
     first = files[0]
     bad = list(dict.fromkeys(entry for file in files for entry in read_bad(sidecar(file.path, ".bad.csv"))))
+    images = sum(file.meta["images"] for file in files)
+    if limit := max_bad or first.meta.get("max_bad", ""):
+        bad_limit(limit, images + _without_rows(files, bad)).check(bad)
     unreadable = {name for name, _ in bad}
     keeps = [np.array([name not in unreadable for name in file.names], bool) for file in files]
     request = first.meta["request"] | {"shard": ""}
@@ -85,7 +92,7 @@ def merge_shards(target: Path, shards: Sequence[Path], reporter: ProgressReporte
             _copy(part, file, keep_N)
             reporter.progress("joining shards", number, len(files))
         meta = {key: value for key, value in first.meta.items() if key not in ("seconds", "images_per_second")}
-        meta |= {"n": part.rows, "shape": [part.rows, *part.shape], "images": sum(f.meta["images"] for f in files)}
+        meta |= {"n": part.rows, "shape": [part.rows, *part.shape], "images": images}
         meta |= {"bad": len(bad), "shard": "", "request": request, "merged": [str(file.path) for file in files]}
         meta |= {"seconds": round(time.monotonic() - begin, 2)}
 
@@ -140,6 +147,11 @@ def _in_order(files: list[FeatureFile]) -> list[FeatureFile]:
         given = ", ".join(str(file.meta["shard"]) for file in files)
         raise WeightsError(f"these are the shards {given}, and all shards i/n of one n are needed; embed the others")
     return [file for _, file in shards]
+
+
+def _without_rows(files: list[FeatureFile], bad: Bad) -> int:
+    """Count the unreadable images that have no row in any shard: those whose names no file can hold."""
+    return len({name for name, _ in bad}.difference(*(file.names for file in files)))
 
 
 def _copy(part: PartialFeatures, file: FeatureFile, keep_N: NDArray[np.bool_]) -> None:

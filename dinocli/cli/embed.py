@@ -75,7 +75,9 @@ def embed(
     shard: Annotated[
         str, opt.output("--shard", "Embed part i/n of the images, i from 0, into feats.IofN.npy.", "I/N")
     ] = "",
-    merge: Annotated[bool, opt.output("--merge", "Join the shards given as IMAGES, or those of --out.")] = False,
+    merge: Annotated[
+        bool, opt.output("--merge", "Join the shards given as IMAGES, or those of --out; takes --max-bad.")
+    ] = False,
     like: Annotated[
         str,
         opt.feature(
@@ -107,7 +109,8 @@ def embed(
             options.check_merge(dry_run=dry_run)
             from dinocli.tasks.embed.merge_shards import merge as join
 
-            show = partial(show_embedded, terminal, join(out, images or (), force=force, reporter=terminal))
+            outcome = join(out, images or (), force=force, reporter=terminal, max_bad=read.max_bad)
+            show = partial(show_embedded, terminal, outcome)
         else:
             options.check(dry_run=dry_run)
             if dry_run:
@@ -117,8 +120,8 @@ def embed(
             else:
                 from dinocli.tasks.embed.distributed_embed import embed_together
 
-                outcome = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
-                show = partial(show_embedded, terminal, outcome)
+                embedded = embed_together(options, terminal, sys.stdin.buffer, sys.stdout.buffer)
+                show = partial(show_embedded, terminal, embedded)
     show()
 
 

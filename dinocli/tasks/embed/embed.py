@@ -205,6 +205,7 @@ def _meta(context: EmbedContext, request: dict[str, Any], outcome: EmbedResult) 
         "tile": options.tile,
         "keep_aspect": options.keep_aspect,
         "shard": options.shard,
+        "max_bad": context.data.max_bad,
         "weights": context.info.to_dict(),
         "preprocess": context.preprocess.to_dict(),
         "root": str(context.images.root),

@@ -91,7 +91,7 @@ class EmbedOptions(ImageOptions):
         """Raise `UsageError` for options that `--merge` does not use: it copies rows, and computes nothing."""
         others = (field for field in fields(self) if field.name not in ("inputs", "out", "force", "read"))
         given = [f"--{field.name.replace('_', '-')}" for field in others if getattr(self, field.name) != field.default]
-        given += [*self.read.given(), *(["--dry-run"] if dry_run else [])]
+        given += [*(name for name in self.read.given() if name != "--max-bad"), *(["--dry-run"] if dry_run else [])]
         if given:
             raise UsageError(f"--merge copies the rows of shards as they are: leave {', '.join(given)} out")
         self._refuse(Path(self.out))

@@ -71,12 +71,14 @@ def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -
         sink: Receives the rows of each batch, in order.
 
     Raises:
-        DataError: More unreadable images than `--max-bad` allows.
+        DataError: More unreadable images than `--max-bad` allows; of a shard, `--merge` checks it for all images.
         Interrupted: A signal stopped the pass; computed rows are committed.
     """
     listed_bad = context.images.bad
     limit = bad_limit(context.data.max_bad, len(context.images) + len(listed_bad))
-    limit.check([*listed_bad, *sink.bad])
+    is_shard = bool(context.options.shard)
+    if not is_shard:
+        limit.check([*listed_bad, *sink.bad])
     reporter, keep_positions = context.reporter, context.options.keeps_positions
     broken = zero = 0
     reporter.stage("embedding", len(image_batches))
@@ -89,7 +91,7 @@ def write_rows(context: EmbedContext, image_batches: ImageBatches, sink: Sink) -
             boxes = [piece.box or NO_BOX for piece in batch if keep_positions or not _is_bad(piece)]
             rows = _with_nan_rows(batch, rows_bD) if keep_positions else rows_bD
             sink.add(rows, boxes, len(batch), bad)
-            if bad:
+            if bad and not is_shard:
                 limit.check([*listed_bad, *sink.bad])
             reporter.progress("embedding", sink.pieces, len(image_batches))
             if signals.number:

@@ -90,6 +90,21 @@ def test_unreadable_images_of_shards_are_left_out_by_the_merge(tmp_path: Path, t
     assert (merged.names, merged.boxes, merged.meta["bad"]) == (whole.names, whole.boxes, 2)
 
 
+def test_the_limit_of_unreadable_images_is_that_of_all_shards(tmp_path: Path) -> None:
+    folder, heard = write_images(tmp_path / "images", 6), Ears()
+    for name in ("000.png", "001.png", "002.png"):
+        (folder / name).write_bytes(b"no image")
+    for shard in (0, 1):
+        embed(job(folder, tmp_path / "f.npy", shard=f"{shard}/2", range="full"))
+    assert np.isnan(open_features(tmp_path / "f.0of2.npy").rows).all()
+    with pytest.raises(DataError, match="at least 3 of 6 images cannot be read, --max-bad 10% allows 0"):
+        merge(str(tmp_path / "f.npy"))
+    assert not (tmp_path / "f.npy").exists()
+    merge(str(tmp_path / "f.npy"), max_bad="3", reporter=heard)
+    assert open_features(tmp_path / "f.npy").names == ["./003.png", "./004.png", "./005.png"]
+    assert heard.warnings == [f"3 images cannot be read; named in {tmp_path / 'f.bad.csv'}"]
+
+
 def test_only_rows_of_unreadable_images_have_no_tile(tmp_path: Path) -> None:
     embed(job(write_images(tmp_path / "images", 2), tmp_path / "feats.npy", tile="24:0"))
     tiles = tmp_path / "feats.tiles.csv"
