@@ -23,12 +23,14 @@ class ImageList:
         names: Sorted, unique, written ``./a/b.png``, so that no name can be taken for an option or a formula.
         bad: Names that do not fit on one line of UTF-8, escaped, each with the reason.
         notes: Sentences on what was left out, and on files that may not be images.
+        reordered: Whether files were named one by one, in a list or as inputs, in another order or number.
     """
 
     root: Path
     names: list[str]
     bad: list[tuple[str, str]]
     notes: tuple[str, ...] = ()
+    reordered: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

@@ -8,6 +8,7 @@ import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +61,7 @@ def find_images(
     walk = FolderWalk()
     paths: set[str] = set()
     tops: set[str] = set()
+    named_paths: list[str] = []
     for entry in inputs:
         for path, is_folder in _expand(entry, stdin, null, walk):
             absolute = os.path.abspath(path)
@@ -67,8 +69,12 @@ def find_images(
             tops.add(absolute if is_folder else os.path.dirname(member[0] if member else split_window(absolute)[0]))
             if is_folder:
                 paths.update(walk.images(absolute))
+            elif is_shard(absolute):
+                paths.update(walk.members(absolute))
             else:
-                paths.update(walk.members(absolute) if is_shard(absolute) else [absolute])
+                paths.add(absolute)
+                if entry.startswith("@") or os.path.lexists(entry) or entry == "-":  # a pattern has no order
+                    named_paths.append(absolute)
     named = ", ".join(repr(entry) for entry in inputs)
     if not paths:
         note = f"; {walk.note()}" if walk.note() else ""
@@ -83,7 +89,8 @@ def find_images(
         reason = "; ".join(notes) if names else f"all {len(bad)} are left out, such as {bad[0][0]}: {bad[0][1]}"
         raise DataError(f"no usable image in {named}: {reason}")
     every_note = [walk.note(), *window_notes, *notes, *_suspect_notes(selected)]
-    return ImageList(Path(top), selected, bad, tuple(filter(None, every_note)))
+    images = ImageList(Path(top), selected, bad, tuple(filter(None, every_note)))
+    return replace(images, reordered=bool(named_paths) and named_paths != images.paths())
 
 
 def check_input(entry: str) -> None:

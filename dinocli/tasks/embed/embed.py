@@ -159,6 +159,11 @@ def _fill(
 
 
 def _write_stdout(context: EmbedContext, image_batches: ImageBatches, stdout: BinaryIO, begin: float) -> EmbedResult:
+    if context.images.reordered:
+        context.reporter.warn(
+            "rows are in the sorted order of the distinct image names, not in that of the list; --out FILE.npy names "
+            "each row in FILE.paths.txt"
+        )
     pipe = StdoutWriter(stdout, len(image_batches), context.shape, context.options.dtype)
     started = time.monotonic()
     write_rows(context, image_batches, pipe)

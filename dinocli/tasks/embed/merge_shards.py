@@ -42,7 +42,9 @@ def merge(
         check_free(target, force=force)
         meta = merge_shards(target, [*map(Path, shards)] or shards_beside(target), reporter, max_bad=max_bad)
         if meta["bad"]:
-            reporter.warn(f"{counted(meta['bad'], 'image')} cannot be read; named in {sidecar(target, '.bad.csv')}")
+            reporter.warn(
+                f"{counted(meta['bad'], 'image')} cannot be read; they are named in {sidecar(target, '.bad.csv')}"
+            )
         if meta["run"]:
             add_output(RunFolder(Path(meta["run"])), FEATURES_KEY, target, reporter)
     return EmbedResult.of_meta(target, meta, time.monotonic() - begin)

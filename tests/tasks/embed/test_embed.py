@@ -1,3 +1,4 @@
+import io
 import json
 import tarfile
 from dataclasses import replace
@@ -102,7 +103,31 @@ def test_the_limit_of_unreadable_images_is_that_of_all_shards(tmp_path: Path) ->
     assert not (tmp_path / "f.npy").exists()
     merge(str(tmp_path / "f.npy"), max_bad="3", reporter=heard)
     assert open_features(tmp_path / "f.npy").names == ["./003.png", "./004.png", "./005.png"]
-    assert heard.warnings == [f"3 images cannot be read; named in {tmp_path / 'f.bad.csv'}"]
+    assert heard.warnings == [f"3 images cannot be read; they are named in {tmp_path / 'f.bad.csv'}"]
+
+
+@pytest.mark.parametrize(
+    ("names", "warns"), [(["000", "001", "002"], 0), (["001", "000", "002"], 1), (["000", "000", "001"], 1)]
+)
+@pytest.mark.parametrize("way", ["-", "@list.txt", "arguments"])
+def test_rows_on_stdout_that_are_not_in_the_order_of_a_list_get_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], warns: int, way: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_images(Path("images"), 3)
+    paths = [f"images/{name}.png" for name in names]
+    text = "\n".join(paths)
+    Path("list.txt").write_text(text)
+    heard, asked = Ears(), job(Path("images"), Path("-"))
+    asked = replace(asked, inputs=tuple(paths) if way == "arguments" else (way,))
+    embed(asked, heard, io.BytesIO(text.encode()), io.BytesIO())
+    assert sum("rows are in the sorted order of the distinct image names" in line for line in heard.warnings) == warns
+
+
+def test_a_folder_on_stdout_gets_no_warning_of_its_order(tmp_path: Path) -> None:
+    heard = Ears()
+    embed(job(write_images(tmp_path / "images", 3), Path("-")), heard, None, io.BytesIO())
+    assert not heard.warnings
 
 
 def test_only_rows_of_unreadable_images_have_no_tile(tmp_path: Path) -> None:
