@@ -1,5 +1,6 @@
 """Schema of run.json: the fields that later commands read."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -96,12 +97,34 @@ def check_repeatable(record: Mapping[str, Any]) -> None:
         raise UsageError(
             "run.json holds no command line and working folder: the run was started from Python, or is old"
         )
-    if not Path(record["working_folder"]).is_dir():
-        raise UsageError(f"the run was started in {record['working_folder']}, which is gone")
     if "-" in record["inputs"]:
         raise UsageError(
             "the run read the names of its images from stdin, which run.json does not hold; start it again"
         )
+
+
+def project_folder(record: Mapping[str, Any], run: Path) -> Path:
+    """Return the folder to repeat a run in: that of its start, or the current one if its `runs` now holds the run.
+
+    Args:
+        record: run.json.
+        run: Folder of the run, absolute.
+
+    Raises:
+        UsageError: The folder of its start is gone, and the run is not in `runs` of the current folder.
+    """
+    started, here = Path(record["working_folder"]), Path.cwd()
+    put_there = any(os.path.realpath(started / word.removeprefix("--out=")) == str(run) for word in record["argv"])
+    if run.parent == here.resolve() / "runs" and here.resolve() != started.resolve() and not put_there:
+        return here
+    if started.is_dir():
+        return started
+    where = f"cd {run.parent.parent}" if run.parent.name == "runs" else "move it to runs/ of its project and cd there"
+    command = " ".join(record["argv"][1:2])
+    raise UsageError(
+        f"the run was started in {started}, which is gone: {where}, and repeat it there; or train anew with `dinocli "
+        f"{command} IMAGES --recipe {run / 'recipe.toml'}`"
+    )
 
 
 def differing_sources(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -45,21 +45,24 @@ def rerun(
     With the same versions, threads and CPU the losses are the same to the last bit. A time limit is not kept.
     """
     from dinocli.artifacts.run_folder import RunFolder
-    from dinocli.artifacts.run_record import check_repeatable, differing_sources
+    from dinocli.artifacts.run_record import check_repeatable, differing_sources, project_folder
     from dinocli.cli.render import Terminal
 
     folder = RunFolder(Path(os.path.abspath(run)))
     target = Path(out).absolute() if out else folder.path.with_name(f"{folder.path.name}-rerun")
     record = folder.read("name the folder of a run; `dinocli runs` lists them")
     check_repeatable(record)
+    project = project_folder(record, folder.path.resolve())
     arguments = command_of(record["argv"], folder.recipe, target, minutes=bool(record["request"]["minutes"]))
     flags = {"--resume": resume, "--force": force, "--dry-run": dry_run, "--json": json, "--quiet": quiet}
     arguments += [flag for flag, is_set in flags.items() if is_set]
     terminal = Terminal(quiet=quiet)
-    terminal.line(f"in {record['working_folder']}: dinocli {shlex.join(arguments)}")
+    if str(project) != record["working_folder"]:
+        terminal.line(f"the run was started in {record['working_folder']} and moved or copied here with its project")
+    terminal.line(f"in {project}: dinocli {shlex.join(arguments)}")
     if record["processes"] > 1:
         terminal.warn(f"the run had {record['processes']} processes; this one has the processes that you start")
-    os.chdir(record["working_folder"])
+    os.chdir(project)
     sys.argv = [sys.argv[0], *arguments]
     code = ctx.find_root().command.main(arguments, prog_name="dinocli", standalone_mode=False)
     if code:

@@ -26,7 +26,8 @@ def refuse_missing_weights(weights: str) -> None:
         return
     looks_like_a_path = path.suffix in SUFFIXES or weights.startswith((".", "/", "~")) or _starts_with_folder(weights)
     if looks_like_a_path or ("/" in weights and not HUB_ID.fullmatch(weights.removeprefix("hf-hub:"))):
-        raise WeightsError(f"no such weights file or folder: {weights}; {_alternatives(path)}")
+        place = "" if path.is_absolute() else f" (in {Path.cwd()})"  # `rerun` looks in the folder of the first run
+        raise WeightsError(f"no such weights file or folder: {weights}{place}; {_alternatives(path)}")
 
 
 def _starts_with_folder(weights: str) -> bool:

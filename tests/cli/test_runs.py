@@ -1,14 +1,16 @@
 """`dinocli runs` and `dinocli rerun`."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dinocli.artifacts.run_folder import RunFolder
-from dinocli.artifacts.run_record import differing_sources
+from dinocli.artifacts.run_record import differing_sources, project_folder
 from dinocli.cli.rerun import command_of
+from dinocli.errors import UsageError
 from tests.cli.commands import Result, in_process, warm
 
 
@@ -37,6 +39,38 @@ def test_a_rerun_has_the_same_losses_to_the_last_bit(run: Path, home: Path, tmp_
     assert len(losses(run)) == 10
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_run_of_a_moved_or_copied_project_is_repeated_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    here = new / "runs" / "mine"
+    here.mkdir(parents=True)
+    if not gone:
+        old.mkdir()
+    record = {"working_folder": str(old), "argv": ["dinocli", "pretrain", "images"]}
+    monkeypatch.chdir(new)
+    assert project_folder(record, here) == new
+    assert project_folder({**record, "working_folder": str(new)}, here) == new
+    monkeypatch.chdir(tmp_path)
+    if gone:
+        words = f"which is gone: cd {new}, and repeat it there; or train anew with `dinocli pretrain IMAGES --recipe "
+        with pytest.raises(UsageError, match=f"{words}{here}/recipe.toml`"):
+            project_folder(record, here)
+    else:
+        assert project_folder(record, here) == old
+        monkeypatch.chdir(new)
+        for out in (["--out", str(here)], ["-o", "../new/runs/mine"], [f"--out={here}"]):
+            assert project_folder({**record, "argv": [*record["argv"], *out]}, here) == old, "it was put there"
+
+
+def test_a_rerun_says_that_the_project_was_moved(run: Path, home: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "runs" / "mine")
+    done = warm("rerun", "runs/mine", "--dry-run", cwd=tmp_path)
+    assert f"the run was started in {home.resolve()} and moved or copied here with its project" in done.err
+    assert f"in {tmp_path}: dinocli pretrain" in done.err
+
+
 def test_a_rerun_warns_if_the_images_have_changed() -> None:
     one = {"inputs_hash": "a", "weights": {"sha256": "b"}}
     assert differing_sources(one, one) == []
@@ -62,7 +96,7 @@ def test_the_command_line_of_a_rerun() -> None:
     ("changes", "words"),
     [
         ({"argv": []}, "holds no command line"),
-        ({"working_folder": "/no/such/folder"}, "which is gone"),
+        ({"working_folder": "/no/such/folder"}, "which is gone: move it to runs/ of its project"),
         ({"inputs": ["-"]}, "from stdin"),
     ],
 )

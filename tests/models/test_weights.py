@@ -203,18 +203,20 @@ def test_a_missing_path_does_not_use_the_network(path: str, monkeypatch: pytest.
 def test_a_missing_run_lists_existing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinocli.models.hub._answers", lambda url: pytest.fail("asked the network"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match="runs/mine; check the path"):
+    with pytest.raises(WeightsError, match=rf"runs/mine \(in {tmp_path}\); check the path"):
         load_backbone("runs/mine")
     for name in ("steel-1", "cells", "empty"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     for name in ("steel-1", "cells"):
         (tmp_path / "runs" / name / "run.json").touch()
-    with pytest.raises(WeightsError, match=r"file or folder: runs/steel-2; there are runs/steel-1, runs/cells$"):
+    with pytest.raises(
+        WeightsError, match=r"runs/steel-2 \(in /.*\); there are runs/steel-1, runs/cells$"
+    ):
         load_backbone("runs/steel-2")
     (tmp_path / "runs" / "w.pth").touch()
-    with pytest.raises(WeightsError, match=r"runs/nope; there are .*runs/w.pth"):
+    with pytest.raises(WeightsError, match=r"runs/nope .*; there are .*runs/w.pth"):
         load_backbone("runs/nope")
-    with pytest.raises(WeightsError, match="runs/a/b/c; check the path"):
+    with pytest.raises(WeightsError, match=r"runs/a/b/c .*; check the path"):
         load_backbone("runs/a/b/c")
 
 
