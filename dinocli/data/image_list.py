@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinocli.data.image_source import size_and_mtime
-from dinocli.errors import counted
+from dinocli.errors import DataError, counted
 
 _MAX_CHECKED = 100_000
 """Images whose modification time is read: seconds on a disk, minutes on a slow network file system."""
+
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class ImageList:
         last, count = len(self) - 1, min(count, len(self))
         indices = [round(number * last / max(1, count - 1)) for number in range(count)]
         return replace(self, names=[self.names[index] for index in indices])
+
+    def are_gone(self) -> bool:
+        """Return whether none of a few images, evenly spread, is there."""
+        for path in self.spread(_FEW).paths():
+            with contextlib.suppress(OSError, DataError):
+                size_and_mtime(path)
+                return False
+        return len(self) > 0
 
     def modified_after(self, seconds: float) -> list[str]:
         """Return the names of images that were modified later, of at most `_MAX_CHECKED` evenly spread ones.

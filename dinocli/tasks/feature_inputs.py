@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dinocli.artifacts.default_features import default_features, newest_features
-from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features
+from dinocli.artifacts.feature_file import FEATURE_SUFFIXES, FeatureFile, open_features, sidecar
 from dinocli.data.image_list import ImageList, modified_words
 from dinocli.data.labels import read_labels
 from dinocli.data.sources import check_null, find_images
@@ -93,16 +93,21 @@ def open_or_embed(options: FeatureInputs, reporter: ProgressReporter, stdin: Bin
 
 
 def open_stored(path: str | Path, reporter: ProgressReporter) -> FeatureFile:
-    """Open a feature file, and warn if images were modified after it was written.
+    """Open a feature file, and warn if its images are gone, or were modified after it was written.
 
     Raises:
         DinocliError: As `open_features`.
     """
     file = open_features(path)
-    if not file.root:
+    if not (root := file.meta.get("root")):
         return file
-    modified = ImageList(file.root, list(dict.fromkeys(file.names)), []).modified_after(file.path.stat().st_mtime)
-    if modified:
+    images = ImageList(Path(root), list(dict.fromkeys(file.names)), [])
+    if images.are_gone():
+        reporter.warn(
+            f"the images of {path} are not in {root} any more: if they have moved, write their folder as root into "
+            f"{sidecar(file.path, '.json')}, or embed them again"
+        )
+    elif modified := images.modified_after(file.path.stat().st_mtime):
         reporter.warn(
             f"{modified_words(modified)} after {file.path} was written: its rows may be of other images; embed again"
         )

@@ -209,9 +209,7 @@ def test_a_missing_run_lists_existing_runs(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / "runs" / name).mkdir(parents=True)
     for name in ("steel-1", "cells"):
         (tmp_path / "runs" / name / "run.json").touch()
-    with pytest.raises(
-        WeightsError, match=r"runs/steel-2 \(in /.*\); there are runs/steel-1, runs/cells$"
-    ):
+    with pytest.raises(WeightsError, match=r"runs/steel-2 \(in /.*\); there are runs/steel-1, runs/cells$"):
         load_backbone("runs/steel-2")
     (tmp_path / "runs" / "w.pth").touch()
     with pytest.raises(WeightsError, match=r"runs/nope .*; there are .*runs/w.pth"):

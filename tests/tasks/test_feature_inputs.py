@@ -73,3 +73,9 @@ def test_images_that_are_newer_than_their_features_are_reported(tmp_path: Path) 
     (images / "b.png").unlink()
     open_stored(features, ears)
     assert len(ears.warnings) == 1, "an image that is gone is not a modified one"
+    (images / "a.png").unlink()
+    open_stored(features, ears)
+    assert ears.warnings[1].startswith(f"the images of {features} are not in {images} any more: if they have moved, ")
+    images.rmdir()
+    open_stored(features, ears)
+    assert ears.warnings[2] == ears.warnings[1]

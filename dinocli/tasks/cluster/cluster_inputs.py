@@ -15,8 +15,8 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
         DinocliError: There are no features, or they cannot be used.
     """
     members = members_of(open_or_embed(options, reporter, stdin), reporter)
-    if gone := missing_root(members):
-        reporter.warn(f"without the images there are no copies, issues and pictures: {gone}")
+    if missing_root(members):
+        reporter.warn("without the images there are no copies, issues and pictures")
     return members
 
 
