@@ -54,13 +54,14 @@ def first_problem(error: ValidationError) -> str:
         if name in RENAMED | RETIRED:
             return f"recipe: {unknown_key(name, ())}"
     section, key, *_ = (*map(str, problems[0]["loc"]), "", "")
-    of_key = [problem for problem in problems if tuple(map(str, problem["loc"]))[:2] == (section, key)]
-    messages = dict.fromkeys(_advice(f"{section}.{key}", problem) for problem in of_key)
+    name = f"{section}.{key}" if key else section
+    of_key = [problem for problem in problems if (*map(str, problem["loc"]), "")[:2] == (section, key)]
+    messages = dict.fromkeys(_advice(name, problem) for problem in of_key)
     field = Recipe.model_fields.get(section)
     keys = getattr(field.annotation, "model_fields", {}) if field else {}
     meaning = f" ({keys[key].description})" if key in keys else ""
     value = "" if problems[0]["type"] == "missing" else f" = {short_repr(problems[0]['input'])}"
-    return f"recipe: {section}{'.' if key else ''}{key}{value}: {', or: '.join(messages)}{meaning}"
+    return f"recipe: {name}{value}: {', or: '.join(messages)}{meaning}"
 
 
 def _advice(key: str, problem: ErrorDetails) -> str:

@@ -167,6 +167,13 @@ def test_wrong_names_and_files_are_explained_in_one_line(tmp_path: Path) -> None
     assert sentence(str(broken)).startswith(str(broken))
 
 
+def test_a_wrong_value_outside_the_sections_has_a_reason(tmp_path: Path) -> None:
+    for value in ("5", '["x"]'):
+        (tmp_path / "mine.toml").write_text(f"description = {value}\n")
+        with pytest.raises(RecipeError, match=r"^recipe: description = .*: Input should be a valid string$"):
+            load_recipe([str(tmp_path / "mine.toml")])
+
+
 def test_a_missing_setting_is_named() -> None:
     data = load_recipe().model_dump(mode="json")
     del data["run"]["seed"]
