@@ -17,11 +17,11 @@ class RecipeError(UsageError):
 
 
 class DataError(DinocliError):
-    """No image, an unreadable image, or more unreadable images than `--max-bad` allows."""
+    """No image, an unreadable one, more of them than `--max-bad` allows, or labels or other data that are unusable."""
 
 
 class WeightsError(DinocliError):
-    """Weights, a checkpoint or a feature file cannot be used, or an optional package is not installed."""
+    """Weights, a feature file, a run or a detector is missing or unusable, or an optional package is not installed."""
 
 
 class TrainingStopped(DinocliError):

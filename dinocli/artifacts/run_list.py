@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinocli.artifacts.run_folder import RUNS, RunFolder
-from dinocli.errors import DataError, WeightsError
+from dinocli.errors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def list_runs(paths: Sequence[str] = ()) -> list[RunSummary]:
         paths: Run folders, or folders that contain runs; empty: `runs`.
 
     Raises:
-        DataError: A path is not a folder.
+        WeightsError: A path is not a folder.
     """
     folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths or [str(RUNS)]):
         if paths and not path.is_dir():
-            raise DataError(f"{path} is not a folder: name a run, or a folder with runs")
+            raise WeightsError(f"{path} is not a folder: name a run, or a folder with runs")
         folders |= {folder.path.resolve(): folder for folder in _runs_in(path)}
     return sorted(map(_summary, folders.values()), key=lambda run: (run.started, str(run.path)))
 

@@ -47,7 +47,8 @@ FIRST_COMMANDS = examples(
     "dinocli cluster                 # map, groups, copies, odd images",
 )
 EPILOG = (
-    "Exit codes: 0 done, 1 internal error, 2 usage or recipe, 3 data, 4 weights or a missing extra, "
+    "Exit codes: 0 done, 1 internal error, 2 usage or recipe, 3 images, labels or other data, 4 weights, "
+    "feature files, runs and detectors that are missing or cannot be used, or a missing extra, "
     "5 training stopped, 6 cannot write or out of memory, 130 Ctrl-C, 143 SIGTERM."
 )
 

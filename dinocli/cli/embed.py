@@ -68,7 +68,7 @@ def embed(
             "--out",
             "-o",
             metavar="FILE",
-            help="File: .npy, .npz, .csv, .parquet or .safetensors; - for .npy bytes on stdout, sorted by name.",
+            help="A .npy, .npz, .csv, .parquet or .safetensors; -: .npy on stdout, sorted by name.",
         ),
     ] = "feats.npy",
     batch_size: Annotated[int, opt.output("--batch-size", "Images or tiles per batch.", min=1)] = 32,

@@ -125,7 +125,7 @@ def test_runs_are_listed_as_a_table_and_as_json(run: Path, tmp_path: Path) -> No
     (_, found) = json.loads(in_process("runs", run, tmp_path, "--json", cwd=tmp_path).out)["runs"]
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     assert (found["path"], found["bytes"], found["command"]) == (str(run), size, "pretrain")
-    assert in_process("runs", "nowhere", cwd=tmp_path).code == 3
+    assert in_process("runs", "nowhere", cwd=tmp_path).code == 4
     (tmp_path / "none").mkdir()
     assert "no runs in none: `dinocli finetune-ssl IMAGES`" in in_process("runs", "none", cwd=tmp_path).err
 
