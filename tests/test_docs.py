@@ -139,8 +139,8 @@ def test_the_documents_show_what_a_run_leaves(name: str) -> None:
 
 def test_the_readme_knows_the_exit_codes() -> None:
     text = README[README.index("Exit codes:") :].split("\n\n")[0]
-    codes = re.findall(r"\b(\d+) (?:done|internal|usage|data|weights|training|cannot|Ctrl)", text.replace("\n", " "))
-    assert codes == re.findall(r"(\d+) (?:done|internal|usage|data|weights|training|cannot|Ctrl)", EPILOG)
+    codes = re.findall(r"\b(\d+) (?:done|internal|usage|images|weights|training|cannot|Ctrl)", text.replace("\n", " "))
+    assert codes == re.findall(r"(\d+) (?:done|internal|usage|images|weights|training|cannot|Ctrl)", EPILOG)
     assert len(codes) == 8
     assert "143" in text
 

@@ -81,7 +81,8 @@ def report(
 ) -> TrainResult:
     """Save the weights that the verdict keeps, write report.html, and return the result.
 
-    If the verdict keeps the start, the trained weights are saved in `adapted/`, for users whose labels say otherwise.
+    If the verdict keeps the start, the adapted weights (of the best step, or of the start with adapted batch-norm
+    statistics) are saved in `adapted/`, for users whose labels say otherwise.
     """
     if selection.verdict.keep != "start":
         save_backbone(folder.backbone, selection.adapted, _adapted_info(context, selection), context.preprocess)
