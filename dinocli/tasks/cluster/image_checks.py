@@ -10,7 +10,7 @@ from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
 from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
-from dinocli.quality.aligned_similarity import structure
+from dinocli.quality.aligned_similarity import is_plain, structure
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.outlier_scores import appearance_distance
@@ -28,11 +28,13 @@ class MeasuredImage(NamedTuple):
     Args:
         statistics: Pixel statistics; None if it cannot be read.
         codes_T: `block_codes`.
+        is_plain: It has no structure, or cannot be read.
         is_high: It is higher than wide as viewers show it.
     """
 
     statistics: ImageStatistics | None
     codes_T: NDArray[np.int64]
+    is_plain: bool
     is_high: bool
 
 
@@ -44,12 +46,14 @@ class CheckedImages(NamedTuple):
         distance_N: Distance of each image's statistics from those of most images.
         statistics: Statistics of the readable images.
         codes_NT: `block_codes` of each image.
+        plain_N: Images without structure.
     """
 
     issues: list[ImageIssue]
     distance_N: NDArray[np.float64]
     statistics: list[ImageStatistics]
     codes_NT: NDArray[np.int64]
+    plain_N: NDArray[np.bool_]
 
 
 def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
@@ -75,7 +79,8 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
         distance_N[:] = np.median(distance_M)
         distance_N[read_M] = distance_M
     codes_NT = np.stack([image.codes_T for image in measured])
-    return CheckedImages(find_issues(statistics, sizes), distance_N, readable, codes_NT)
+    plain_N = np.array([image.is_plain for image in measured])
+    return CheckedImages(find_issues(statistics, sizes), distance_N, readable, codes_NT, plain_N)
 
 
 def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[MeasuredImage]:
@@ -84,7 +89,8 @@ def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[Mea
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         height, width = picture.shape[:2]
         statistics = None if picture is BLANK else image_statistics(picture)
-        measured.append(MeasuredImage(statistics, block_codes(structure(picture)), height > width))
+        structure_HW = structure(picture)
+        measured.append(MeasuredImage(statistics, block_codes(structure_HW), is_plain(structure_HW), height > width))
         reporter.progress("measuring images", len(measured), len(members))
     return measured
 
