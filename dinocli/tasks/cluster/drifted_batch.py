@@ -12,7 +12,7 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
-from dinocli.tasks.cluster.cluster_inputs import members_of
+from dinocli.tasks.cluster.cluster_inputs import members_of, warn_of_zero_rows
 from dinocli.tasks.cluster.image_checks import measure_images
 from dinocli.tasks.feature_inputs import open_stored
 
@@ -60,6 +60,7 @@ def open_batch(path: Path, members: FeatureFile, reporter: ProgressReporter) -> 
     other = open_stored(path, reporter)
     check_comparable(other, members)
     batch = members_of(other, reporter)
+    warn_of_zero_rows(batch, reporter)
     if min(len(batch), len(members)) < 2:
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(batch)}, the other {len(members)}")
     if batch.flat().shape[1] != members.flat().shape[1]:

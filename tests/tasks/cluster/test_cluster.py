@@ -439,6 +439,33 @@ def test_rows_that_are_not_finite_are_left_out(job: ClusterOptions) -> None:
     assert "1 of 20 rows" in ear.warnings[0]
 
 
+def test_rows_of_zeros_are_counted_and_have_no_groups(tmp_path: Path) -> None:
+    points, _ = mixture(3, 60)
+    for zero, clear in ((60, False), (2, True)):
+        points[:zero] = 0
+        np.save(tmp_path / "feats.npy", points.astype(np.float32))
+        job = ClusterOptions((str(tmp_path / "feats.npy"),), str(tmp_path / "clusters.csv"), report="none", force=True)
+        heard = Ears()
+        outcome = cluster(job, heard)
+        path = tmp_path / "feats.npy"
+        zeros = f"{zero} of 60 rows of {path} are zero, so these images are similar to no other"
+        assert [text for text in heard.warnings if "zero" in text] == [f"{zeros}; embed again with a larger --size"]
+        assert (outcome.clear, outcome.reason.startswith("all images have the same features")) == (clear, not clear)
+        points, _ = mixture(3, 60)
+
+
+def test_huge_and_tiny_rows_are_grouped_by_direction(tmp_path: Path) -> None:
+    points, _ = mixture(3, 60)
+    tables = []
+    for name, scale in (("one", 1.0), ("huge", 1e30), ("tiny", 1e-30)):
+        np.save(tmp_path / f"{name}.npy", points.astype(np.float32) * np.float32(scale))
+        table = tmp_path / f"{name}.csv"
+        cluster(ClusterOptions((str(tmp_path / f"{name}.npy"),), str(table), report="none"))
+        tables.append([row["cluster"] for row in read(table)])
+    assert len({*tables[0]}) == 3
+    assert tables[0] == tables[1] == tables[2]
+
+
 def test_the_page_shows_issues_and_drift(job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[MapPage] = []
     monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
