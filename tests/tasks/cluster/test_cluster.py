@@ -282,8 +282,11 @@ def test_a_folder_of_blank_images_has_no_near_copies(tmp_path: Path) -> None:
     for number, name in enumerate(names):
         Image.new("L", (64, 64 + min(number, 4))).save(tmp_path / "images" / name)
     feats = write_features(tmp_path / "f.npy", np.ones((6, 4), np.float32), names, tmp_path / "images")
-    outcome = cluster(ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), report="none"))
+    heard = Ears()
+    outcome = cluster(ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), report="none"), heard)
     assert (outcome.copies, outcome.duplicates) == (1, 0)
+    assert outcome.issues["blank"] == 6
+    assert heard.warnings[1:] == ["6 of 6 images are blank"]
 
 
 def test_equal_files_with_different_features_were_replaced(tmp_path: Path) -> None:
