@@ -510,6 +510,19 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
         assert sheet.width > 8 * 128
 
 
+def test_the_page_says_how_many_images_have_a_label(
+    job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[MapPage] = []
+    monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
+    table = tmp_path / "labels.csv"
+    table.write_text("path,kind\n" + "".join(f"./bright/{number:02}.png,b\n" for number in range(4)))
+    for labels in (str(table), "folder"):
+        cluster(replace(job, report="", labels=labels, force=True))
+    assert [fact for fact in seen[0].agreement if "label" in fact[0]] == [("Images with a label, kind", "4 of 20")]
+    assert not [fact for fact in seen[1].agreement if "label" in fact[0]]
+
+
 def test_thumbnails_beyond_the_limit_lie_beside_the_page(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_thumbnails, "EMBEDDED_BYTES", 1000)
     cluster(replace(job, report=""))
