@@ -24,7 +24,7 @@ from dinocli.quality.drift import LEVEL, drift
 from dinocli.quality.image_statistics import APPEARANCE
 from dinocli.tasks.cluster.cluster_inputs import members_of
 from dinocli.tasks.cluster.drifted_batch import DriftedBatch
-from dinocli.tasks.cluster.image_checks import measure_images
+from dinocli.tasks.cluster.image_checks import picture_statistics
 from dinocli.tasks.embed.embed import embed
 from dinocli.tasks.embed.embed_options import EmbedOptions
 
@@ -68,7 +68,7 @@ def batches(folder: Path, options: argparse.Namespace) -> dict[str, Batch]:
                 made_by = {"like": str(folder / "plain.npy")}
             embed(EmbedOptions((str(folder / name),), str(features), **made_by, note=False))
         members = members_of(open_features(features), ProgressReporter())
-        measured = [image.statistics for image in measure_images(members, ProgressReporter()) if image.statistics]
+        measured = picture_statistics(members, ProgressReporter())
         table = np.array([[getattr(image, column) for column in APPEARANCE] for image in measured])
         assert len(table) == len(members), "an image cannot be read"
         found[name] = Batch(members, table)

@@ -150,7 +150,9 @@ def show_clusters(terminal: "Terminal", outcome: "ClusterResult") -> None:
             terminal.line(f"{column}: no image has a label")
             continue
         _show_labels(terminal, column, outcome.label_counts[column])
-        terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+        text = outcome.label_counts[column].coverage(outcome.images)
+        counted = f" ({text} images have a label)" if text else ""
+        terminal.line(f"{column}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()) + counted)
     if outcome.duplicate_reason:  # else they were not searched
         near = "" if outcome.duplicates is None else f", {outcome.duplicates:,} pairs are near-copies"
         terminal.line(f"{outcome.copies:,} files are exact copies{near}, {outcome.duplicate_groups:,} groups of copies")

@@ -37,6 +37,11 @@ def structure(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(ndimage.gaussian_filter(pixels_HW, 1.0) - ndimage.gaussian_filter(pixels_HW, 4.0), np.float32)
 
 
+def is_plain(structure_HW: NDArray[np.float32]) -> bool:
+    """Return whether an image has no structure, so that pixels cannot tell copies of it."""
+    return bool(structure_HW.std() < _MIN_STD)
+
+
 def aligned_similarity(first_HW: NDArray[np.float32], second_HW: NDArray[np.float32]) -> float:
     """Return the largest normalised correlation of the centre of one image with any position in the other.
 
@@ -55,7 +60,7 @@ def aligned_similarity(first_HW: NDArray[np.float32], second_HW: NDArray[np.floa
 
 def _one_way_similarity(template_HW: NDArray[np.float32], image_HW: NDArray[np.float32]) -> float:
     """Search for the centre of one image in the other: coarse at half resolution, then fine at full resolution."""
-    if min(template_HW.std(), image_HW.std()) < _MIN_STD:
+    if is_plain(template_HW) or is_plain(image_HW):
         return 0.0
     half_template, half_image = (ndimage.zoom(full, 0.5, order=1) for full in (template_HW, image_HW))
     _, scale, rotation = _best_match(half_template, half_image, *_COARSE_GRID)

@@ -99,7 +99,7 @@ def choose_k(rows: NormalizedFeatures, *, seed: int = 0) -> KChoice:
     if not tried:
         return KChoice(1, False, f"too few images to look for groups: {len(rows)}", [])
     data, cloud = _data_and_cloud(rows, seed)
-    if data.distance_NN.max() < _MIN_DISTANCE:
+    if data.distance_NN.max() < _MIN_DISTANCE or not data.rows_NP.any():  # rows of zeros have no direction
         return KChoice(1, False, "all images have the same features, so there is one group", [])
     with single_threaded(), ThreadPoolExecutor(rows.threads) as pool:
         curve = list(pool.map(lambda k: _score(k, data, cloud, seed), tried))

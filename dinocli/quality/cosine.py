@@ -13,6 +13,7 @@ T = TypeVar("T", bound=np.floating)
 
 # 64 MiB in float32: the matrix product runs at full speed, and a block is small compared with the features.
 _BLOCK_VALUES = 1 << 24
+_SAFE = 1e-140, 1e140  # values whose squares are exact in float64
 
 
 def unit_rows(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -27,8 +28,26 @@ def unit_rows(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
         Rows of length 1 (or 0), shape (N, D).
     """
     rows_ND = features_ND.astype(np.float64)
+    if features_ND.dtype == np.float64:  # squares of narrower types neither overflow nor underflow
+        rows_ND = safe_rows(rows_ND, *_SAFE)
     lengths_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
     return rows_ND / np.where(lengths_N1 > 0, lengths_N1, 1.0)
+
+
+def scaled_rows(rows_ND: NDArray[T]) -> NDArray[T]:
+    """Divide rows by their largest absolute value, so that squares of huge or tiny values can be added.
+
+    A row of zeros stays zero, and one with infinite values is not finite after it either.
+    """
+    largest_N1 = np.abs(rows_ND).max(axis=1, keepdims=True, initial=0)
+    return np.asarray(rows_ND / np.where(largest_N1 > 0, largest_N1, 1), rows_ND.dtype)
+
+
+def safe_rows(rows_ND: NDArray[T], smallest: float, largest: float) -> NDArray[T]:
+    """Return the rows, those whose largest absolute value is outside a range scaled to 1; others keep their bits."""
+    largest_N = np.abs(rows_ND).max(axis=1, initial=0)
+    outside_N = (largest_N > largest) | (largest_N < smallest)
+    return np.where(outside_N[:, None], scaled_rows(rows_ND), rows_ND) if outside_N.any() else rows_ND
 
 
 def mean_cosine(features_ND: NDArray[np.floating]) -> float:

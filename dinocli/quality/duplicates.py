@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dinocli.errors import DataError
+from dinocli.quality.compared_pairs import components
 from dinocli.quality.copy_threshold import BORDERLINE, CopyThreshold
 from dinocli.quality.cosine import unit_rows
 
@@ -142,9 +141,8 @@ def duplicate_groups(pairs: Sequence[SamePair], images: int, keep_order: Callabl
     """
     if not pairs:
         return []
-    edges = np.array([(pair.first, pair.second) for pair in pairs])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(images, images))
-    label_N = connected_components(graph, directed=False)[1]
+    edges = [pair[:2] for pair in pairs]
+    label_N = components(edges, images)
     groups: dict[int, list[int]] = {}
     for row in np.unique(edges).tolist():
         groups.setdefault(int(label_N[row]), []).append(row)

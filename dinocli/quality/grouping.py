@@ -23,8 +23,9 @@ class Grouping:
     Args:
         label_N: Cluster of each image, or -1.
         distance_N: 1 - cosine to the centre of its cluster, or of the nearest cluster for an image in none; 0 to 2.
-        margin_N: Half the difference of the squared distances to the next centre and to its own; small at a border,
-            negative where the method assigned the image to a cluster that is not the nearest. NaN with one cluster.
+        margin_N: Distance to the nearest other centre minus `distance_N`; small at a border. Negative where another
+            centre is nearer: hdbscan and agglomerative do not assign by centres, and k-means prefers compact clusters
+            at a border (`kmeans`). NaN with one cluster.
         medoids_K: Row of the medoid of each cluster, the image nearest to the centre.
         sizes_K: Number of images in each cluster.
     """
@@ -37,7 +38,7 @@ class Grouping:
 
 
 class _Assignment(NamedTuple):
-    """Cluster of each row, the cosine to its centre, and the margin to the next centre."""
+    """Cluster of each row, the cosine to its centre, and that cosine minus the one to the next centre."""
 
     label_N: NDArray[np.intp]
     cosine_N: NDArray[np.float32]
@@ -80,14 +81,12 @@ def _assign(rows: NormalizedFeatures, centres_KD: NDArray[np.float32], label_N: 
     directions_KD = NormalizedFeatures(centres_KD).take(slice(None))
 
     def assign(part: slice, rows_RD: NDArray[np.float32]) -> _Assignment:
-        near_RK = closeness(rows_RD, centres_KD)
-        best_R = near_RK.argmax(axis=1)
+        best_R = closeness(rows_RD, centres_KD).argmax(axis=1)
         label_R = best_R if label_N is None else np.where(label_N[part] == NO_CLUSTER, best_R, label_N[part])
-        row_R = np.arange(len(rows_RD))
-        own_R = near_RK[row_R, label_R]
-        near_RK[row_R, label_R] = -np.inf
         cosine_R = np.einsum("rd,rd->r", rows_RD, directions_KD[label_R])
-        return _Assignment(label_R, cosine_R, own_R - near_RK.max(axis=1))
+        cosine_RK = rows_RD @ directions_KD.T
+        cosine_RK[np.arange(len(rows_RD)), label_R] = -np.inf
+        return _Assignment(label_R, cosine_R, cosine_R - cosine_RK.max(axis=1))
 
     return _Assignment(*(np.concatenate(parts) for parts in zip(*rows.map(assign), strict=True)))
 

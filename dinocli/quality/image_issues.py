@@ -1,7 +1,7 @@
 """Image quality issues: dark, bright, blank, blurred, low entropy, odd aspect ratio, odd size.
 
 An image is listed only if it exceeds an absolute limit and is an outlier of the folder: in a folder of dark x-rays a
-dark image is not an issue.
+dark image is not an issue. Images of one value are always blank, and the others are compared with each other.
 
 Shapes: N images.
 """
@@ -21,6 +21,7 @@ OUTLIER_DEVIATIONS = 3.0
 """Robust standard deviations from the median of the folder above which a value is an outlier."""
 
 _MAX_BLANK_CONTRAST = 2 / 255
+_MAX_NO_CONTRAST = 0.1 / 255  # a hundredth of the pixels differ by one level
 _MAX_DARK, _MIN_BRIGHT = 0.25, 0.75  # 99 % of a dark image lies below, 99 % of a bright image above; brightness 0 to 1
 _MAX_LOW_ENTROPY = 3.0  # bits
 _MIN_ASPECT_RATIO, _MIN_AREA_RATIO = 1.5, 4.0  # relative to the median
@@ -38,7 +39,7 @@ class ImageIssue:
         kind: Kind of issue.
         value: The statistic: brightness (0 to 1), contrast (0 to 1), log sharpness, entropy (bits), width / height, or
             area (pixels).
-        usual: Median of the statistic over the folder.
+        usual: Median of the statistic over the folder, images of one value left out.
     """
 
     row: int
@@ -65,12 +66,14 @@ def find_issues(
 
 
 def _appearance_issues(readable: list[tuple[int, ImageStatistics]]) -> Iterator[ImageIssue]:
-    if not readable:
-        return
+    flat = [(row, image) for row, image in readable if image.contrast < _MAX_NO_CONTRAST]
+    readable = [(row, image) for row, image in readable if image.contrast >= _MAX_NO_CONTRAST]
     names = ("mean", "contrast", "sharpness", "entropy")
     column = {name: np.array([getattr(image, name) for _, image in readable]) for name in names}
-    score = {name: robust_scores(values_N) for name, values_N in column.items()}
-    usual = {name: float(np.median(values_N)) for name, values_N in column.items()}
+    score = {name: robust_scores(values_N) for name, values_N in column.items() if readable}
+    usual = {name: float(np.median(values_N)) for name, values_N in column.items() if readable}
+    for row, image in flat:
+        yield ImageIssue(row, "blank", image.contrast, usual.get("contrast", 0.0))
     for place, (row, image) in enumerate(readable):
         if image.contrast < _MAX_BLANK_CONTRAST:
             if usual["contrast"] >= _MAX_BLANK_CONTRAST:

@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from dinocli.cores import usable_cores
+from dinocli.quality.cosine import safe_rows, scaled_rows
 
 T = TypeVar("T")
 
 BLOCK_ROWS = 8192
+
+_SAFE_SQUARED = 1e-30, 1e30  # squared lengths that are exact in float32
+_FLOAT32_RANGE = 1e-30, 1e30  # values that float32 holds exactly to seven digits
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ class NormalizedFeatures:
 
     def take(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the normalised rows of a slice or index array."""
-        units = unit_rows32(np.asarray(self.features_ND[rows], np.float32))
+        part = np.asarray(self.features_ND[rows])
+        if part.dtype == np.float64:
+            part = safe_rows(part, *_FLOAT32_RANGE)
+        units = unit_rows32(part.astype(np.float32, copy=False))
         return units if self.projection is None else unit_rows32(self.projection(units))
 
     def sample(self, max_rows: int, seed: int) -> NDArray[np.intp]:
@@ -113,6 +120,13 @@ def sample_indices(count: int, limit: int, seed: int) -> NDArray[np.intp]:
 
 
 def unit_rows32(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """L2-normalise rows in float32; a row of zeros stays zero."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    """L2-normalise rows in float32, also where squares overflow or underflow; a row of zeros stays zero."""
+    with np.errstate(over="ignore"):
+        squared = np.einsum("nd,nd->n", rows, rows)
+    unsafe = ~((squared > _SAFE_SQUARED[0]) & (squared < _SAFE_SQUARED[1]))
+    if unsafe.any():  # other rows keep their bits
+        rows = rows.copy()
+        rows[unsafe] = scaled_rows(rows[unsafe])
+        squared[unsafe] = np.einsum("nd,nd->n", rows[unsafe], rows[unsafe])
+    lengths = np.sqrt(squared)[:, None]
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)

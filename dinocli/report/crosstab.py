@@ -1,4 +1,4 @@
-"""Contingency table of groups and labels, as HTML; the shade of a cell is its share of the group."""
+"""Contingency table of groups and labels, as HTML; the shade of a cell is its share of the labelled images."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +20,11 @@ class LabelCounts(NamedTuple):
     labels: list[str]
     groups: list[int]
     counts: list[list[int]]
+
+    def coverage(self, images: int) -> str:
+        """Return how many of all images have a label, as `84 of 94`; empty if all have one."""
+        labelled = sum(map(sum, self.counts))
+        return f"{labelled:,} of {images:,}" if labelled < images else ""
 
 
 def count_labels(pairs: Iterable[tuple[int, str]]) -> LabelCounts:
@@ -45,16 +50,20 @@ def crosstab(pairs: Sequence[tuple[int, str]], groups: Sequence[str]) -> str:
     if not table.labels:
         return ""
     head = "".join(f'<th class="number">{html_text(label)}</th>' for label in table.labels)
+    counts_of = dict(zip(table.groups, table.counts, strict=True))
+    shown = [*range(len(groups)), *(group for group in table.groups if group < 0)]
     rows = "\n".join(
-        _row(group, "No group" if group < 0 else groups[group], counts)
-        for group, counts in zip(table.groups, table.counts, strict=True)
+        _row(group, "No group" if group < 0 else groups[group], counts_of.get(group, [0] * len(table.labels)))
+        for group in shown
     )
     body = (
         '<div class="scroll"><table class="cross">\n'
-        f'<thead><tr><th>Group</th>{head}<th class="number">Images</th></tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
+        f'<thead><tr><th>Group</th>{head}<th class="number">Labelled</th></tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
         "</table></div>"
     )
-    note = "Number of images of each label in each group. Darker cells hold a larger share of the group."
+    note = "Number of images of each label in each group. Darker cells hold a larger share of the labelled images."
+    if unlabelled := sum(not label for _, label in pairs):
+        note += f" {number(unlabelled)} of {number(len(pairs))} images have no label and are not counted."
     return section("Groups against labels", body, note)
 
 

@@ -60,6 +60,13 @@ def test_json_is_one_object(feats: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_agreement_says_how_many_images_have_a_label(feats: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,kind\n" + "".join(f"./bright/{n:02}.png,b\n" for n in range(4)))
+    done = warm("cluster", feats, *QUICK, "--labels", "labels.csv", "--report", "none", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "(4 of 20 images have a label)" in done.err
+
+
 def test_left_out_features_are_those_of_the_newest_run(
     feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

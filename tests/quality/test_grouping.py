@@ -33,11 +33,25 @@ def test_the_medoid_is_the_one_nearest_to_all_others() -> None:
         assert medoid == members[(units[members] @ units[members].T).sum(axis=1).argmax()]
 
 
-def test_k_means_margins_are_never_negative_and_others_can_be() -> None:
+def test_the_margin_is_the_difference_of_the_distances() -> None:
+    """Loose clusters have short means; margin and distance are measured to their directions."""
     points, _ = mixture(4, 300, noise=2.0)
     rows = NormalizedFeatures(points)
-    assert group_by_centres(rows, unit_kmeans(rows, 4).centres_KD).margin_N.min() >= 0
-    assert group_by_labels(rows, np.arange(300) % 4).margin_N.min() < 0
+    units = rows.take(slice(None)).astype(np.float64)
+    for found in (group_by_centres(rows, unit_kmeans(rows, 4).centres_KD), group_by_labels(rows, np.arange(300) % 4)):
+        means = np.stack([units[found.label_N == group].mean(axis=0) for group in range(4)])
+        distance = 1 - units @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        own = distance[np.arange(300), found.label_N]
+        distance[np.arange(300), found.label_N] = np.inf
+        assert found.distance_N == pytest.approx(own, abs=2e-3)
+        assert found.margin_N == pytest.approx(distance.min(axis=1) - own, abs=2e-3)
+
+
+def test_k_means_margins_are_hardly_negative_and_others_can_be() -> None:
+    points, _ = mixture(4, 300, noise=2.0)
+    rows = NormalizedFeatures(points)
+    assert group_by_centres(rows, unit_kmeans(rows, 4).centres_KD).margin_N.min() > -0.02
+    assert group_by_labels(rows, np.arange(300) % 4).margin_N.min() < -0.02
 
 
 def test_one_group_has_no_margin_and_no_group_nothing() -> None:
@@ -55,5 +69,5 @@ def test_an_image_without_a_group_is_measured_against_the_nearest() -> None:
     found = group_by_labels(NormalizedFeatures(points), np.array([0, 0, 1, 1, -1]))
     assert found.label_N[4] == -1
     assert found.distance_N[4] == pytest.approx(0.2)
-    assert found.margin_N[4] == pytest.approx(0.2)  # centres of length 1: half the squared distances are 0.4 and 0.2
+    assert found.margin_N[4] == pytest.approx(0.2)  # 0.4 to the other
     assert 4 not in found.medoids_K

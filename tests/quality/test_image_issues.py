@@ -47,7 +47,15 @@ def test_usual_images_have_no_issue() -> None:
 def test_no_issue_in_a_folder_of_similar_images() -> None:
     assert issues([photo(seed, 0.08, 0.04) for seed in range(20)]) == []
     assert issues([photo(seed, blur=5) for seed in range(20)]) == []
-    assert issues([ODD["blank"]] * 5) == []
+    faint = [np.where(photo(seed) > 127, 61, 60).astype(np.uint8) for seed in range(20)]
+    assert issues(faint) == [], "low contrast is usual"
+
+
+@pytest.mark.parametrize("blank", [1, 30, 100])
+def test_images_of_one_value_are_blank_whatever_their_number(blank: int) -> None:
+    found = issues([ODD["blank"]] * blank + PHOTOS + [ODD["dark"]])
+    assert found == [*((row, "blank") for row in range(blank)), (blank + 40, "dark")]
+    assert issues([ODD["blank"]] * blank) == [(row, "blank") for row in range(blank)]
 
 
 def test_odd_sizes_and_unreadable_images() -> None:

@@ -3,9 +3,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from dinocli.quality import normalized_features as rows
+from dinocli.quality.cosine import unit_rows
 from dinocli.quality.normalized_features import NormalizedFeatures, block_threads, single_threaded
 from tests.quality.groups import cloud, mixture
 
@@ -16,6 +18,31 @@ def test_rows_have_length_one_and_zeros_stay() -> None:
     lengths = np.linalg.norm(NormalizedFeatures(points.astype(np.float16)).take(slice(None)), axis=1)
     np.testing.assert_allclose(np.delete(lengths, 7), 1, atol=1e-6)
     assert lengths[7] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1e-37])
+def test_huge_and_tiny_rows_keep_their_direction(scale: float, dtype: type) -> None:
+    points, _ = mixture(3, 40)
+    usual: NDArray[np.floating] = points.astype(dtype)
+    scaled = usual.copy()
+    scaled[::2] *= scale
+    scaled[3] = 0
+    found = NormalizedFeatures(scaled).take(slice(None))
+    expected = NormalizedFeatures(usual).take(slice(None))
+    np.testing.assert_allclose(found[::2], expected[::2], atol=1e-6)
+    np.testing.assert_array_equal(np.delete(found[1::2], 1, axis=0), np.delete(expected[1::2], 1, axis=0))
+    assert not found[3].any()
+    np.testing.assert_allclose(unit_rows(scaled)[::2], unit_rows(usual)[::2], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_values_beyond_float32_keep_their_direction(scale: float) -> None:
+    points, _ = mixture(3, 40)
+    points = points.astype(np.float64)
+    expected = unit_rows(points)
+    np.testing.assert_allclose(unit_rows(points * scale), expected, atol=1e-12)
+    np.testing.assert_allclose(NormalizedFeatures(points * scale).take(slice(None)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -56,3 +56,29 @@ def test_few_and_equal_rows(count: int) -> None:
     rows = NormalizedFeatures(np.ones((count, 4), np.float32))
     assert np.isfinite(joined_outlier_score(neighbour_distance(rows))).all()
     assert np.isfinite(appearance_distance([image_statistics(photo(seed)) for seed in range(count)])).all()
+
+
+@pytest.mark.parametrize(("count", "copies"), [(40, 3), (90, 1), (90, 5), (90, 60)])
+def test_equal_images_have_equal_scores(monkeypatch: pytest.MonkeyPatch, count: int, copies: int) -> None:
+    """Also where neighbours are a sample, of which one of the images is a part and the other is not."""
+    monkeypatch.setattr("dinocli.quality.normalized_features.BLOCK_ROWS", 16)
+    monkeypatch.setattr("dinocli.quality.outlier_scores.NEIGHBOUR_ROWS", 30)
+    points = np.random.default_rng(0).normal(size=(count, 24)).astype(np.float32)
+    statistics = [image_statistics(photo(seed)) for seed in range(count)]
+    order = np.random.default_rng(1).permutation(count + copies)
+    points = np.concatenate([points, points[[7] * copies]])[order]
+    statistics = [[*statistics, *[statistics[7]] * copies][row] for row in order]
+    equal = (order == 7) | (order >= count)
+    for distance in (neighbour_distance(NormalizedFeatures(points)), appearance_distance(statistics)):
+        assert np.unique(distance[equal].round(9)).size == 1
+        assert np.unique(distance.round(9)).size > 1
+
+
+@pytest.mark.parametrize("count", [12, 70])
+def test_scores_of_equal_images_are_zero(count: int) -> None:
+    points = np.tile(np.random.default_rng(0).normal(size=300).astype(np.float32), (count, 1))
+    distances = (
+        neighbour_distance(NormalizedFeatures(points)),
+        appearance_distance([image_statistics(photo(0))] * count),
+    )
+    assert joined_outlier_score(*distances).tolist() == [0] * count

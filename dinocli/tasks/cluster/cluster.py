@@ -100,8 +100,8 @@ def _cluster(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryI
         statistics = checked.statistics if checked else []
         drifted = drift_of(batch, members, statistics, reporter, options.seed) if batch else None
         reporter.stage("looking for duplicates")
-        codes_NT = checked.codes_NT if checked else None
-        same = find_same(members, found.grouping, options.duplicates, reporter, options.seed, codes_NT)
+        codes_NT, plain_N = (checked.codes_NT, checked.plain_N) if checked else (None, None)
+        same = find_same(members, found.grouping, options.duplicates, reporter, options.seed, codes_NT, plain_N)
         selected = diverse(pooled, options.select, closest=same.threshold, seed=options.seed) if options.select else []
     if len(selected) < options.select:
         reporter.line(f"--select {options.select:,}: without copies there are {len(selected):,} images, all selected")

@@ -4,8 +4,9 @@ from typing import BinaryIO
 
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.progress import ProgressReporter
+from dinocli.quality.normalized_features import BLOCK_ROWS
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
-from dinocli.tasks.feature_inputs import open_or_embed, usable_rows
+from dinocli.tasks.feature_inputs import open_or_embed, takes_features, usable_rows
 
 
 def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: BinaryIO | None) -> FeatureFile:
@@ -15,6 +16,8 @@ def open_members(options: ClusterOptions, reporter: ProgressReporter, stdin: Bin
         DinocliError: There are no features, or they cannot be used.
     """
     members = members_of(open_or_embed(options, reporter, stdin), reporter)
+    if takes_features(options):  # else `embed` has counted them
+        warn_of_zero_rows(members, reporter)
     if missing_root(members):
         reporter.warn("without the images there are no copies, issues and pictures")
     return members
@@ -32,6 +35,16 @@ def members_of(source: FeatureFile, reporter: ProgressReporter) -> FeatureFile:
         reporter.warn(missing)
     file.pooled_ND  # noqa: B018 - computed now, so that damaged state is named before any long work
     return file
+
+
+def warn_of_zero_rows(file: FeatureFile, reporter: ProgressReporter) -> None:
+    """Warn of rows of zeros, as `embed` does."""
+    rows_ND = file.flat()
+    starts = range(0, len(rows_ND), BLOCK_ROWS)
+    zero = sum(int((~rows_ND[start : start + BLOCK_ROWS].any(axis=1)).sum()) for start in starts)
+    if zero:
+        rows = f"{zero:,} of {len(file):,} rows of {file.path}"
+        reporter.warn(f"{rows} are zero, so these images are similar to no other; embed again with a larger --size")
 
 
 def missing_root(file: FeatureFile) -> str:

@@ -74,6 +74,11 @@ def write_page(
             (f"{name}, {column}", value)
             for column, scores in outcome.agreement.items()
             for name, value in scores.items()
+        ]
+        + [
+            (f"Images with a label, {column}", text)
+            for column, counts in outcome.label_counts.items()
+            if (text := counts.coverage(outcome.images))
         ],
         facts=[
             ("Features", str(outcome.features or "computed for this page")),

@@ -12,8 +12,8 @@ from dinocli.errors import DataError
 from dinocli.progress import ProgressReporter
 from dinocli.quality.drift import LEVEL, Drift, drift
 from dinocli.quality.image_statistics import APPEARANCE, ImageStatistics
-from dinocli.tasks.cluster.cluster_inputs import members_of
-from dinocli.tasks.cluster.image_checks import measure_images
+from dinocli.tasks.cluster.cluster_inputs import members_of, warn_of_zero_rows
+from dinocli.tasks.cluster.image_checks import picture_statistics
 from dinocli.tasks.feature_inputs import open_stored
 
 _MIN_IMAGES = 10  # per batch, to compare appearance
@@ -60,6 +60,7 @@ def open_batch(path: Path, members: FeatureFile, reporter: ProgressReporter) -> 
     other = open_stored(path, reporter)
     check_comparable(other, members)
     batch = members_of(other, reporter)
+    warn_of_zero_rows(batch, reporter)
     if min(len(batch), len(members)) < 2:
         raise DataError(f"--drift compares at least 2 images with 2; {path} has {len(batch)}, the other {len(members)}")
     if batch.flat().shape[1] != members.flat().shape[1]:
@@ -95,8 +96,7 @@ def _appearance(
     """Test brightness, colour and sharpness if both batches are available; features hardly depend on brightness."""
     if not statistics or batch.root is None or batch.boxes is not None:
         return None
-    measured = [image.statistics for image in measure_images(batch, reporter)]
-    others = [statistics for statistics in measured if statistics is not None]
+    others = picture_statistics(batch, reporter)
     if min(len(statistics), len(others)) < _MIN_IMAGES:
         return None
     batches = (statistics, others)

@@ -14,15 +14,15 @@ from dinocli.data.decode import image_size
 from dinocli.data.file_copies import same_files
 from dinocli.errors import DataError, counted
 from dinocli.progress import ProgressReporter
-from dinocli.quality.aligned_similarity import aligned_similarity
 from dinocli.quality.copy_threshold import CLEAR, MUTUAL, CopyThreshold, copy_threshold
 from dinocli.quality.cosine import pair_cosine
-from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates, outlying_pairs
+from dinocli.quality.duplicates import DuplicateGroup, SamePair, duplicate_groups, near_duplicates
 from dinocli.quality.grouping import Grouping
 from dinocli.quality.nearest_rows import nearest_rows
 from dinocli.quality.normalized_features import block_threads
 from dinocli.tasks.cluster.cluster_options import AUTO_DUPLICATES
-from dinocli.tasks.cluster.pixel_pairs import COMPARED_PAIRS, UNRELATED_PAIRS, compared, covered_copies
+from dinocli.tasks.cluster.confirmed_pairs import confirmed_pairs
+from dinocli.tasks.cluster.pixel_pairs import covered_copies
 
 ALL_PAIRS_ROWS = 50_000
 """With more images, only those in the same group are compared: the time grows with the square of their number."""
@@ -61,6 +61,7 @@ def find_same(
     reporter: ProgressReporter,
     seed: int = 0,
     codes_NT: NDArray[np.int64] | None = None,
+    plain_N: NDArray[np.bool_] | None = None,
 ) -> Same:
     """Find near-duplicates and byte-identical files.
 
@@ -74,6 +75,7 @@ def find_same(
         reporter: Receives notes on pairs that are not searched or listed.
         seed: Random seed of sampled rows and unrelated pairs.
         codes_NT: `block_codes` of each image, by which `AUTO_DUPLICATES` finds covered copies; None without them.
+        plain_N: Images without structure, which `AUTO_DUPLICATES` leaves out; None if it is not known.
     """
     if not threshold:
         return Same([], None, 0, [])
@@ -89,11 +91,14 @@ def find_same(
         )
     is_copy_N = np.zeros(len(members), bool)
     is_copy_N[[pair.second for pair in exact]] = True
-    bulk = _bulk(members, np.flatnonzero(~is_copy_N), seed) if threshold == AUTO_DUPLICATES else None
+    searched_N = ~is_copy_N
+    if threshold == AUTO_DUPLICATES and plain_N is not None:
+        searched_N &= ~plain_N
+    bulk = _bulk(members, np.flatnonzero(searched_N), seed) if threshold == AUTO_DUPLICATES else None
     least = min(bulk.cosine(MUTUAL), _MIN_MUTUAL_COSINE) if bulk else threshold
     near: list[SamePair] | None = []
     try:
-        near = [pair for rows in _row_sets(grouping, ~is_copy_N, reporter) for pair in _near(members, rows, least)]
+        near = [pair for rows in _row_sets(grouping, searched_N, reporter) for pair in _near(members, rows, least)]
     except DataError as error:
         reporter.warn(f"near-duplicates are not listed: {error}")
         near = None
@@ -103,9 +108,9 @@ def find_same(
         reason = f"nearest neighbours usually have a cosine of {bulk.cosine(0):.3f}, copies from {threshold:.3f}"
         if not bulk.measured:
             reason = "no image has a neighbour with other features"
-        near = near and _confirmed(members, near, bulk, reporter, seed)
+        near = near and confirmed_pairs(members, near, bulk, reporter, seed)
         if near is not None and codes_NT is not None:
-            near += covered_copies(members, np.flatnonzero(~is_copy_N), codes_NT, near, seed)
+            near += covered_copies(members, np.flatnonzero(searched_N), codes_NT, near, reporter, seed)
         reporter.line(f"duplicates: {reason}; pixels decide from {least:.3f}")
     pairs = sorted([*exact, *(near or [])], key=lambda pair: (-pair.cosine, not pair.exact, pair.first, pair.second))
     groups = duplicate_groups(pairs, len(members), lambda row: _keep_order(members, row))
@@ -132,33 +137,13 @@ def _keep_order(members: FeatureFile, row: int) -> tuple[int, int, str]:
 
 def _bulk(members: FeatureFile, rows: NDArray[np.intp], seed: int) -> CopyThreshold:
     """Fit the distribution of nearest-neighbour cosines on a sample."""
+    if not len(rows):
+        return copy_threshold(np.empty(0))
     chosen = np.random.default_rng(seed).permutation(len(rows))[:_BULK_ROWS]
     features_ND = np.asarray(members.pooled_ND[rows], np.float32)
     nearest = nearest_rows(features_ND[chosen], features_ND, 1, leave_out=chosen, threads=block_threads())
     cosine_QK = nearest.cosine_QK
     return copy_threshold(cosine_QK[:, 0] if cosine_QK.shape[1] else np.empty(0))
-
-
-def _confirmed(
-    members: FeatureFile, near: list[SamePair], bulk: CopyThreshold, reporter: ProgressReporter, seed: int
-) -> list[SamePair]:
-    """Return the pairs confirmed by features and pixels; without pixels, those whose cosine is a clear outlier."""
-    near = outlying_pairs(sorted(near, key=lambda pair: -pair.cosine), bulk)
-    first, rest = (near[:COMPARED_PAIRS], near[COMPARED_PAIRS:]) if members.root else ([], near)
-    if first and rest:
-        reporter.line(f"the pixels of the closest {len(first):,} of {len(near):,} pairs are compared")
-    random = np.random.default_rng(seed)
-    drawn = random.integers(0, len(members), (UNRELATED_PAIRS if first else 0, 2))
-    pairs = [*((pair.first, pair.second) for pair in first), *map(tuple, drawn.tolist())]
-    likeness_P = compared(members, pairs, aligned_similarity)
-    unrelated = likeness_P[len(first) :][drawn[:, 0] != drawn[:, 1]]
-    needed_P = bulk.needed(np.array([pair.cosine for pair in first]), unrelated)
-    confirmed = [
-        pair._replace(likeness=float(likeness))
-        for pair, likeness, needed in zip(first, likeness_P, needed_P, strict=False)
-        if likeness >= needed
-    ]
-    return [*confirmed, *(pair for pair in rest if bulk.deviations(np.array([pair.cosine]))[0] >= CLEAR)]
 
 
 def _row_sets(grouping: Grouping, wanted_N: NDArray[np.bool_], reporter: ProgressReporter) -> list[NDArray[np.intp]]:

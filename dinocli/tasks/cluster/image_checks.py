@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.data.decode import image_size
 from dinocli.data.parallel import in_order, thread_count
-from dinocli.errors import DataError
+from dinocli.errors import DataError, counted
 from dinocli.progress import ProgressReporter
-from dinocli.quality.aligned_similarity import structure
+from dinocli.quality.aligned_similarity import is_plain, structure
 from dinocli.quality.image_issues import ImageIssue, find_issues
 from dinocli.quality.image_statistics import ImageStatistics, image_statistics
 from dinocli.quality.outlier_scores import appearance_distance
@@ -28,11 +28,13 @@ class MeasuredImage(NamedTuple):
     Args:
         statistics: Pixel statistics; None if it cannot be read.
         codes_T: `block_codes`.
+        is_plain: It has no structure, or cannot be read.
         is_portrait: It is taller than wide as viewers show it.
     """
 
     statistics: ImageStatistics | None
     codes_T: NDArray[np.int64]
+    is_plain: bool
     is_portrait: bool
 
 
@@ -44,12 +46,14 @@ class CheckedImages(NamedTuple):
         distance_N: Distance of each image's statistics from those of most images.
         statistics: Statistics of the readable images.
         codes_NT: `block_codes` of each image.
+        plain_N: Images without structure.
     """
 
     issues: list[ImageIssue]
     distance_N: NDArray[np.float64]
     statistics: list[ImageStatistics]
     codes_NT: NDArray[np.int64]
+    plain_N: NDArray[np.bool_]
 
 
 def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0) -> CheckedImages | None:
@@ -62,7 +66,7 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
     if len(members) > MAX_IMAGES:
         reporter.line(f"more than {MAX_IMAGES:,} images: they are not decoded to find dark or blurred ones")
         return None
-    measured = measure_images(members, reporter)
+    measured = _measure_images(members, reporter)
     statistics = [image.statistics for image in measured]
     stored = in_order(lambda row: _size(members, row), range(len(members)), thread_count("auto"))
     read = members.preprocess()
@@ -75,16 +79,36 @@ def check_images(members: FeatureFile, reporter: ProgressReporter, seed: int = 0
         distance_N[:] = np.median(distance_M)
         distance_N[read_M] = distance_M
     codes_NT = np.stack([image.codes_T for image in measured])
-    return CheckedImages(find_issues(statistics, sizes), distance_N, readable, codes_NT)
+    plain_N = np.array([image.is_plain for image in measured])
+    issues = find_issues(statistics, sizes)
+    _tell_blank(sum(issue.kind == "blank" for issue in issues), len(members), reporter)
+    return CheckedImages(issues, distance_N, readable, codes_NT, plain_N)
 
 
-def measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[MeasuredImage]:
+def _tell_blank(blank: int, images: int, reporter: ProgressReporter) -> None:
+    """Say how many images are blank; a warning if most are, since the range or the folder is then likely wrong."""
+    if blank:
+        tell = reporter.warn if 2 * blank > images else reporter.line
+        tell(f"{blank:,} of {counted(images, 'image')} {'is' if blank == 1 else 'are'} blank")
+
+
+def picture_statistics(members: FeatureFile, reporter: ProgressReporter) -> list[ImageStatistics]:
+    """Return the pixel statistics of the readable images."""
+    found: list[ImageStatistics] = []
+    for number, picture in enumerate(Thumbnails(members, _SIDE).small(range(len(members))), 1):
+        found += [] if picture is BLANK else [image_statistics(picture)]
+        reporter.progress("measuring images", number, len(members))
+    return found
+
+
+def _measure_images(members: FeatureFile, reporter: ProgressReporter) -> list[MeasuredImage]:
     """Measure each image at 128 pixels."""
     measured: list[MeasuredImage] = []
     for picture in Thumbnails(members, _SIDE).small(range(len(members))):
         height, width = picture.shape[:2]
         statistics = None if picture is BLANK else image_statistics(picture)
-        measured.append(MeasuredImage(statistics, block_codes(structure(picture)), height > width))
+        structure_HW = structure(picture)
+        measured.append(MeasuredImage(statistics, block_codes(structure_HW), is_plain(structure_HW), height > width))
         reporter.progress("measuring images", len(measured), len(members))
     return measured
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from pycocotools.coco import COCO
 
@@ -14,7 +15,7 @@ from dinocli.artifacts.feature_file import FeatureFile
 from dinocli.errors import DataError, UsageError
 from dinocli.report import cluster_sheet, page_thumbnails
 from dinocli.report.map_page import MapPage
-from dinocli.tasks.cluster import cluster_page, duplicate_groups
+from dinocli.tasks.cluster import cluster_page, confirmed_pairs, duplicate_groups
 from dinocli.tasks.cluster.cluster import cluster
 from dinocli.tasks.cluster.cluster_options import ClusterOptions
 from dinocli.tasks.cluster.cluster_tables import write_selected
@@ -228,6 +229,66 @@ def test_near_copies_are_found_without_a_threshold_and_grouped(tmp_path: Path) -
     assert "nearest neighbours usually have a cosine of" in outcome.duplicate_reason
 
 
+def clump_set(folder: Path, blanks: int, clump: int = 0) -> Path:
+    """Write thirty scenes, brighter copies of six, blank images of equal features, and a scene with many copies.
+
+    The copies have features farther from each other than the blank ones and the clump.
+    """
+    (folder / "images").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    names, rows = [], []
+
+    def add(name: str, image: Image.Image, row: NDArray[np.float64]) -> None:
+        image.save(folder / "images" / name)
+        names.append(f"./{name}")
+        rows.append(row)
+
+    for number in range(30):
+        row = random.normal(size=64)
+        add(f"{number:02}.png", scene(number), row)
+        if number < 6:
+            brighter = ImageEnhance.Brightness(scene(number)).enhance(1.2)
+            add(f"{number:02}_copy.png", brighter, row + 1.4 * random.normal(size=64))
+    blank, common = random.normal(size=(2, 64))
+    for number in range(blanks):
+        add(f"blank_{number:02}.png", Image.new("L", (64, 64 + number)), blank + 0.0005 * random.normal(size=64))
+    for number in range(clump):
+        darker = ImageEnhance.Brightness(scene(50)).enhance(1 - number / 200)
+        add(f"clump_{number:02}.png", darker, common + 0.0005 * random.normal(size=64))
+    return write_features(folder / "f.npy", np.array(rows, np.float32), names, folder / "images")
+
+
+@pytest.mark.parametrize("checks", [True, False], ids=["images are decoded", "only candidates are decoded"])
+@pytest.mark.parametrize(("blanks", "clump"), [(0, 0), (5, 0), (20, 0), (0, 9)])
+def test_copies_are_found_beside_blank_images_and_clumps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blanks: int, clump: int, *, checks: bool
+) -> None:
+    """Before, 40 blank images used up the pixel comparison, and pairs of them beyond it were copies."""
+    monkeypatch.setattr(confirmed_pairs, "COMPARED_PAIRS", 16)
+    feats, heard = clump_set(tmp_path, blanks, clump), Ears()
+    job = ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), k=2, report="none", checks=checks)
+    cluster(job, heard)
+    pairs = [frozenset((row["path"], row["other"])) for row in read(tmp_path / "duplicates.csv")]
+    assert {frozenset((f"./{number:02}.png", f"./{number:02}_copy.png")) for number in range(6)} <= {*pairs}
+    assert not [pair for pair in pairs if any("blank" in name for name in pair)]
+    assert sum(all("clump" in name for name in pair) for pair in pairs) == clump * (clump - 1) // 2
+    assert len(pairs) == 6 + clump * (clump - 1) // 2
+    assert any("16 of 42 pairs are compared" in line for line in heard.lines) == bool(clump)
+
+
+def test_a_folder_of_blank_images_has_no_near_copies(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    names = [f"./{number}.png" for number in range(6)]
+    for number, name in enumerate(names):
+        Image.new("L", (64, 64 + min(number, 4))).save(tmp_path / "images" / name)
+    feats = write_features(tmp_path / "f.npy", np.ones((6, 4), np.float32), names, tmp_path / "images")
+    heard = Ears()
+    outcome = cluster(ClusterOptions((str(feats),), str(tmp_path / "clusters.csv"), report="none"), heard)
+    assert (outcome.copies, outcome.duplicates) == (1, 0)
+    assert outcome.issues["blank"] == 6
+    assert heard.warnings[1:] == ["6 of 6 images are blank"]
+
+
 def test_equal_files_with_different_features_were_replaced(tmp_path: Path) -> None:
     feats = make_set(tmp_path)
     for name in ("05.png", "06.png"):
@@ -381,6 +442,33 @@ def test_rows_that_are_not_finite_are_left_out(job: ClusterOptions) -> None:
     assert "1 of 20 rows" in ear.warnings[0]
 
 
+def test_rows_of_zeros_are_counted_and_have_no_groups(tmp_path: Path) -> None:
+    points, _ = mixture(3, 60)
+    for zero, clear in ((60, False), (2, True)):
+        points[:zero] = 0
+        np.save(tmp_path / "feats.npy", points.astype(np.float32))
+        job = ClusterOptions((str(tmp_path / "feats.npy"),), str(tmp_path / "clusters.csv"), report="none", force=True)
+        heard = Ears()
+        outcome = cluster(job, heard)
+        path = tmp_path / "feats.npy"
+        zeros = f"{zero} of 60 rows of {path} are zero, so these images are similar to no other"
+        assert [text for text in heard.warnings if "zero" in text] == [f"{zeros}; embed again with a larger --size"]
+        assert (outcome.clear, outcome.reason.startswith("all images have the same features")) == (clear, not clear)
+        points, _ = mixture(3, 60)
+
+
+def test_huge_and_tiny_rows_are_grouped_by_direction(tmp_path: Path) -> None:
+    points, _ = mixture(3, 60)
+    tables = []
+    for name, scale in (("one", 1.0), ("huge", 1e30), ("tiny", 1e-30)):
+        np.save(tmp_path / f"{name}.npy", points.astype(np.float32) * np.float32(scale))
+        table = tmp_path / f"{name}.csv"
+        cluster(ClusterOptions((str(tmp_path / f"{name}.npy"),), str(table), report="none"))
+        tables.append([row["cluster"] for row in read(table)])
+    assert len({*tables[0]}) == 3
+    assert tables[0] == tables[1] == tables[2]
+
+
 def test_the_page_shows_issues_and_drift(job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[MapPage] = []
     monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
@@ -420,6 +508,19 @@ def test_page_and_sheet_show_the_images(job: ClusterOptions, tmp_path: Path, mon
     assert seen[0].images[3].original == tmp_path / "images" / "bright" / "03.png"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 8 * 128
+
+
+def test_the_page_says_how_many_images_have_a_label(
+    job: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[MapPage] = []
+    monkeypatch.setattr(cluster_page, "write_map_page", lambda path, data: seen.append(data))
+    table = tmp_path / "labels.csv"
+    table.write_text("path,kind\n" + "".join(f"./bright/{number:02}.png,b\n" for number in range(4)))
+    for labels in (str(table), "folder"):
+        cluster(replace(job, report="", labels=labels, force=True))
+    assert [fact for fact in seen[0].agreement if "label" in fact[0]] == [("Images with a label, kind", "4 of 20")]
+    assert not [fact for fact in seen[1].agreement if "label" in fact[0]]
 
 
 def test_thumbnails_beyond_the_limit_lie_beside_the_page(job: ClusterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
