@@ -27,7 +27,7 @@ def check_tree(folder: Path, *, force: bool) -> None:
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / MARKER_FILE).is_file():
-        raise UsageError(f"--link-dir {folder} is there and was not made by `dinocli cluster`; name another folder")
+        raise UsageError(f"--link-dir {folder} exists and was not made by `dinocli cluster`; name another folder")
     if not force:
         raise UsageError(f"--link-dir {folder} is there; --force replaces it")
 

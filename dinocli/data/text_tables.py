@@ -96,12 +96,12 @@ def parse_table(text: str) -> list[TableRow]:
             the most cells.
 
     Raises:
-        DataError: The text is no table; the reason without the file name.
+        DataError: The text is not a table; the reason without the file name.
     """
     try:
         return _table_rows(text)
     except (csv.Error, TypeError, ValueError) as error:  # a cell of more than 131,072 characters, a bad `sep=`
-        raise DataError(f"it is no table ({error})") from error
+        raise DataError(f"it is not a table ({error})") from error
 
 
 def _table_rows(text: str) -> list[TableRow]:

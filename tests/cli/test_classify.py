@@ -24,7 +24,7 @@ def test_from_a_few_labels_to_a_table(folder: Path) -> None:
     assert len((folder / "suggested.csv").read_text().splitlines()) == 6
     again = warm("classify", "f.npy", "--labels", "few.csv", cwd=folder)
     assert again.code == 2
-    assert "predictions.csv is there" in again.err
+    assert "predictions.csv already exists" in again.err
 
 
 def test_json_and_the_plan(folder: Path) -> None:

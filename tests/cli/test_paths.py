@@ -72,7 +72,7 @@ CASES = {
     "segment images --out m --coco there.csv": (2, "there.csv already exists"),
     "segment images --out m --save-detector good": (2, "good exists and is not a detector"),
     "cluster there.npy --out there.csv": (2, "there.csv already exists"),
-    "cluster there.npy --link-dir good": (2, "--link-dir good is there"),
+    "cluster there.npy --link-dir good": (2, "--link-dir good exists"),
     "classify there.npy --labels folder --out there.csv": (2, "there.csv already exists"),
     "evaluate there.npy --report there.csv": (2, "there.csv already exists"),
     "export --out there.csv --format onnx": (2, "there.csv already exists"),

@@ -150,7 +150,7 @@ def test_pages_of_several_sizes_are_no_stack(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for shape in ((8, 9), (30, 40)):
             file.write(noise(*shape), photometric="minisblack")
-    with Allowance() as allowance, pytest.raises(DataError, match="no stack: use --page N in place of --z"):
+    with Allowance() as allowance, pytest.raises(DataError, match="not a stack: use --page N in place of --z"):
         decode.decode(tmp_path / "a.tif", page=0, channels=(), min_side=99, allowance=allowance, z="max")
     assert read_native(tmp_path / "a.tif", page=1).shape == (30, 40, 1)
 

@@ -125,8 +125,8 @@ LONG = f"a.png,{'x' * 200_000}"  # a cell longer than the limit of the csv modul
     [
         ("coco.json", f'{{"images": [{{"file_name": "{LONG}"}}]}}', "'coco.json' is JSON: "),
         ("coco.json", '{\n "images": [\n', "'coco.json' is JSON: "),
-        ("list", LONG, "cannot read the list 'list': it is no table (field larger than field limit (131072)); "),
-        ("list.csv", f"path,label\n{LONG}\n", "cannot read the list 'list.csv': it is no table (field larger"),
+        ("list", LONG, "cannot read the list 'list': it is not a table (field larger than field limit (131072)); "),
+        ("list.csv", f"path,label\n{LONG}\n", "cannot read the list 'list.csv': it is not a table (field larger"),
     ],
 )
 def test_files_that_are_no_list_are_refused(folder: Path, name: str, text: str, reason: str) -> None:
