@@ -525,5 +525,5 @@ def test_groups_duplicates_and_the_selection_are_coco_that_pycocotools_reads(
     assert counts["duplicate"] == sum(row["keep"] == "0" for row in read(job.table.with_name("duplicate_groups.csv")))
     assert len(found.imgs) == 20
     assert path in outcome.files
-    with pytest.raises(UsageError, match="is there"):
+    with pytest.raises(UsageError, match="already exists"):
         cluster(replace(job, out=str(tmp_path / "other.csv"), coco=str(path)))
