@@ -18,29 +18,36 @@ def check_comparable(other: FeatureFile, file: FeatureFile) -> None:
     Raises:
         WeightsError: Weights, preprocessing, tokens, layers, precision or the images of a fit differ.
     """
-    for key in ("weights", "preprocess", "tokens", "layers", "fitted", "precision"):
-        if key == "precision" and not (other.meta.get(key) and file.meta.get(key)):
-            continue
-        if _identity(other.meta.get(key)) != _identity(file.meta.get(key)):
-            name = {"fitted": "images to fit rare patches to"}.get(key, key)
-            one, two = other.preprocess(), file.preprocess()
-            if key == "preprocess" and one and two:
-                name = ", ".join(differing_reading(one, two)) or "preprocessing"
-            raise WeightsError(
-                f"{other.path} and {file.path} were made with different {name}, so their cosines mean nothing: "
-                f"embed the images of the one with `embed IMAGES --like` the other"
-            )
+    keys = ("weights", "preprocess", "tokens", "layers", "fitted")
+    differing = [key for key in keys if _identity(other.meta.get(key)) != _identity(file.meta.get(key))]
+    if differing_precision(other, file):
+        differing.append("precision")
+    if not differing:
+        return
+    name = {"fitted": "images to fit rare patches to"}.get(differing[0], differing[0])
+    one, two = other.preprocess(), file.preprocess()
+    if name == "preprocess" and one and two:
+        name = ", ".join(differing_reading(one, two)) or "preprocessing"
+    raise WeightsError(
+        f"{other.path} and {file.path} were made with different {name}, so their cosines mean nothing: "
+        f"embed the images of the one with `embed IMAGES --like` the other"
+    )
 
 
 def differences(one: FeatureFile, other: FeatureFile) -> list[str]:
     """Return what differs besides the weights, as far as both files record it."""
     kinds = list(dict.fromkeys(file.meta.get("tokens") for file in (one, other) if file.meta))
     differing = [f"--tokens {' and '.join(map(str, kinds))}"] if len(kinds) > 1 else []
-    precisions = [file.meta.get("precision") or "" for file in (one, other)]
-    if all(precisions) and len(set(precisions)) > 1:
+    if precisions := differing_precision(one, other):
         differing.append(f"--precision {' and '.join(precisions)}")
     reading, other_reading = one.preprocess(), other.preprocess()
     return differing + (differing_reading(reading, other_reading) if reading and other_reading else [])
+
+
+def differing_precision(one: FeatureFile, other: FeatureFile) -> tuple[str, ...]:
+    """Return both precisions if they are recorded and differ; else nothing."""
+    precisions = tuple(file.meta.get("precision") or "" for file in (one, other))
+    return precisions if all(precisions) and len(set(precisions)) > 1 else ()
 
 
 def differing_reading(one: Preprocess, other: Preprocess) -> list[str]:
